@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * ini files with drop-ins (inih).  One callback per key, in file order; the
+ * callback's complaint is reported as "file:line: text".  `FILE.d/` sits beside
+ * FILE: "x.conf" has "x.d"; its *.conf are read after it in name order, later
+ * keys override.
+ */
+#include "libcommon/base.h"
+#include "libcommon/strbuf.h"
+
+struct conf_pos {
+	const char *file;
+	unsigned int line;
+};
+
+/* Return 0, or -EINVAL after conf_complain(); reading goes on so that all mistakes are seen. */
+typedef int (*conf_fn)(const char *section, const char *key, const char *value,
+		       const struct conf_pos *pos, struct strbuf *errors, void *userdata);
+
+void conf_complain(struct strbuf *errors, const struct conf_pos *pos, const char *format, ...)
+	_printf_(3, 4);
+/* 0; -ENOENT when `path` itself is missing (drop-ins are read all the same);
+ * -EINVAL with the complaints in `errors`, one per line. */
+int conf_load(const char *path, bool with_dropins, conf_fn fn, void *userdata,
+	      struct strbuf *errors);
+/* The same for text in memory; `name` stands for the file in complaints. */
+int conf_parse(const char *name, const char *text, size_t len, conf_fn fn, void *userdata,
+	       struct strbuf *errors);

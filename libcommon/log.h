@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The log of the process: the only process-wide state there is.
+ *
+ * Lines go to a sink: stderr ("LEVEL message key=value ...", with the <N>
+ * prefix of sd-daemon(3) when stderr is the journal) or, with
+ * log_use_journal(), the journal with fields.  Control characters of messages
+ * and values are escaped as \xHH, so a guest cannot forge lines.  Each call
+ * site is limited to 20 lines in 10 s; the number left out is told afterwards.
+ * Promise: a healthy hour writes nothing above debug.
+ */
+#include "libcommon/base.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* One structured field, e.g. {"VM", uuid}. Names are [A-Z0-9_], values any text. */
+struct log_field {
+	const char *name;
+	const char *value;
+};
+
+/* State of one call site. */
+struct log_site {
+	uint64_t window_ns;
+	unsigned int n_lines;
+	unsigned int n_suppressed;
+};
+
+typedef void (*log_sink_fn)(enum log_level level, const char *message,
+			    const struct log_field *fields, size_t n_fields);
+
+/* ident: program name, kept by pointer. Level info until set otherwise. */
+void log_init(const char *ident);
+void log_set_level(enum log_level level);
+enum log_level log_level(void);
+/* "error" "warning" "info" "debug"; -EINVAL for others. */
+int log_level_parse(const char *text, enum log_level *out);
+const char *log_level_name(enum log_level level);
+/* NULL = back to stderr. */
+void log_set_sink(log_sink_fn sink);
+/* Structured lines to the journal when it is there (needs libsystemd); else stays on stderr. */
+void log_use_journal(void);
+
+bool log_would(enum log_level level);
+void log_write(struct log_site *site, enum log_level level, const struct log_field *fields,
+	       size_t n_fields, const char *format, ...) _printf_(5, 6);
+
+/* Escape control characters and invalid bytes of text into out (always terminated). */
+void log_escape(char *out, size_t out_size, const char *text, size_t len);
+
+#define log_at(level, fields, n_fields, ...)                                           \
+	do {                                                                           \
+		static struct log_site site_;                                          \
+		if (log_would(level)) {                                                \
+			log_write(&site_, (level), (fields), (n_fields), __VA_ARGS__); \
+		}                                                                      \
+	} while (0)
+
+#define log_error(...)	 log_at(LOG_LEVEL_ERROR, NULL, 0, __VA_ARGS__)
+#define log_warning(...) log_at(LOG_LEVEL_WARNING, NULL, 0, __VA_ARGS__)
+#define log_info(...)	 log_at(LOG_LEVEL_INFO, NULL, 0, __VA_ARGS__)
+#define log_debug(...)	 log_at(LOG_LEVEL_DEBUG, NULL, 0, __VA_ARGS__)
+/* log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", uuid }, { "TASK", id }), "started") */
+#define LOG_FIELDS(...) ((const struct log_field[]){ __VA_ARGS__ })
+#define log_fields(level, fields, ...) \
+	log_at(level, fields, sizeof(fields) / sizeof(struct log_field), __VA_ARGS__)

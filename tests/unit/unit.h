@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * One CUnit binary per module.  Prints `ok NAME` or `FAIL NAME: ...` a test and
+ * ends with `N passed, N failed`, as every test program of the project does.
+ *
+ * A *_FATAL assertion leaves the test by longjmp and skips cleanup attributes:
+ * use the plain ones and `return`.
+ */
+#include <CUnit/CUnit.h>
+#include <stddef.h>
+
+struct unit_test {
+	const char *name;
+	void (*fn)(void);
+};
+
+/* Exit status for main(). */
+int unit_run(const char *suite, const struct unit_test *tests, size_t n_tests);
+
+#define UNIT_TEST(fn)   \
+	{               \
+#fn, fn \
+	}
+#define UNIT_MAIN(suite, ...)                                                    \
+	int main(void)                                                           \
+	{                                                                        \
+		const struct unit_test tests[] = { __VA_ARGS__ };                \
+		return unit_run(suite, tests, sizeof(tests) / sizeof(tests[0])); \
+	}
