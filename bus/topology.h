@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Who listens where, and who may do what.  Read from topology.conf and its
+ * drop-ins topology.d/NAME.conf (ini); compiled-in defaults equal the shipped file,
+ * so an empty /etc works.
+ *
+ *   [bus]             run_dir = /run/xenmesh
+ *   [service ops]     pub = URL...   rpc = URL...   (blank-separated; the first is
+ *                     the one local clients dial; ipc:// and tcp:// )
+ *   [host NAME]       ops.pub = URL   ops.rpc = URL  (services of a remote host)
+ *   [access]          observer = *   operator = @xenmesh  admin = root @xenmesh-admin
+ *                     (user names, numeric uids, @groups, * = anybody)
+ *
+ * `@run@` in a URL stands for run_dir.  Unknown sections and keys are errors.
+ */
+#include "libcommon/base.h"
+#include "libcommon/strbuf.h"
+
+#define TOPOLOGY_URLS_MAX     4
+#define TOPOLOGY_DEFAULT_PATH "/etc/xenmesh/topology.conf"
+
+struct topology_endpoint {
+	char *urls[TOPOLOGY_URLS_MAX];
+	size_t n_urls;
+};
+
+struct topology_service {
+	char *name; /* "ops"; "HOST/ops" for a remote host's */
+	struct topology_endpoint pub;
+	struct topology_endpoint rpc;
+};
+
+struct topology;
+
+/* path NULL: $XENMESH_TOPOLOGY, else TOPOLOGY_DEFAULT_PATH if it is there, else the defaults.
+ * A path that was named must exist.  -EINVAL with complaints (file:line: what, what to do). */
+int topology_load(struct topology **out, const char *path, struct strbuf *errors);
+struct topology *topology_free(struct topology *t);
+static inline void topology_freep(struct topology **t)
+{
+	*t = topology_free(*t);
+}
+
+/* NULL when unknown. */
+const struct topology_service *topology_service(const struct topology *t, const char *name);
+size_t topology_n_services(const struct topology *t);
+const struct topology_service *topology_service_at(const struct topology *t, size_t i);
+/* Of this host. */
+const char *topology_run_dir(const struct topology *t);
+/* Where it was read from; "(defaults)". */
+const char *topology_origin(const struct topology *t);
+
+/* Role (enum bus_role) of a local peer: the highest that any of uid, gid or the uid's groups
+ * has in [access]; root (uid 0) and the uid that runs this process are always admin.
+ * Looks groups up through NSS, cached for 60 s per uid. */
+int topology_role(struct topology *t, uid_t uid, gid_t gid);
+/* Path of an ipc:// URL, NULL for others. */
+const char *topology_url_path(const char *url);
