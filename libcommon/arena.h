@@ -19,13 +19,14 @@ struct arena {
 	ProtobufCAllocator allocator;
 };
 
-/* Does not allocate. */
+/* Does not allocate. The allocator points back: an arena must not be moved. */
 void arena_init(struct arena *a, size_t limit);
 /* Frees all; the arena can be used again with the same limit. */
 void arena_reset(struct arena *a);
 /* Same as reset; idempotent, also for a zeroed arena. */
 void arena_deinit(struct arena *a);
-/* 16-byte aligned, zeroed; NULL over the limit or out of memory. */
+/* 16-byte aligned, zeroed; NULL over the limit or out of memory. Sizes are rounded up to a
+ * multiple of 16 (0 counts as 1), and the limit is about the rounded ones. */
 void *arena_alloc(struct arena *a, size_t size);
 char *arena_strndup(struct arena *a, const char *s, size_t len);
 char *arena_printf(struct arena *a, const char *format, ...) _printf_(2, 3);
