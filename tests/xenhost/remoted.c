@@ -2,19 +2,18 @@
 /*
  * The control channel into the emulated dom0: one TCP connection is one request.
  *
- * Forking is what costs most in an emulated PV dom0, so everything a test driver does often (copying
- * files, waiting for a line in a log, talking to a service's socket) is done here without starting a
- * program. Each connection is served by a child that dies with it: a driver that gives up simply
- * closes, and the program it had started is killed with its process group.
+ * Forking is what costs most in an emulated PV dom0, so everything a test driver does often
+ * (copying files, waiting for a line in a log, talking to a service's socket) is done here without
+ * starting a program. Each connection is served by a child that dies with it: a driver that gives
+ * up simply closes, and the program it had started is killed with its process group.
  *
- * Request: one line, then its payload. Answer: any number of "o LENGTH\n" + bytes, then "x VALUE\n".
- *   run LEN               payload = shell script; VALUE = exit code, 128 + signal
- *   spawn LEN             the same, detached; VALUE = its pid (also its process group)
- *   put MODE LEN PATH     write a file (octal mode), replacing it; VALUE = 0 or -errno
- *   get OFFSET PATH       the file from OFFSET to its present end; VALUE = 0 or -errno
- *   expect OFFSET LEN PATH  payload = a string; VALUE = the offset after its first occurrence in PATH
- *                         at or behind OFFSET, answered as soon as it is there
- *   unix PATH             connect to a stream socket; VALUE = 0 or -errno, after 0 plain bytes
+ * Request: one line, then its payload. Answer: any number of "o LENGTH\n" + bytes, then "x
+ * VALUE\n". run LEN               payload = shell script; VALUE = exit code, 128 + signal spawn LEN
+ * the same, detached; VALUE = its pid (also its process group) put MODE LEN PATH     write a file
+ * (octal mode), replacing it; VALUE = 0 or -errno get OFFSET PATH       the file from OFFSET to its
+ * present end; VALUE = 0 or -errno expect OFFSET LEN PATH  payload = a string; VALUE = the offset
+ * after its first occurrence in PATH at or behind OFFSET, answered as soon as it is there unix PATH
+ * connect to a stream socket; VALUE = 0 or -errno, after 0 plain bytes
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,10 +35,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define REMOTED_PORT 7000
-#define LINE_MAX_BYTES 4096
+#define REMOTED_PORT	  7000
+#define LINE_MAX_BYTES	  4096
 #define PAYLOAD_MAX_BYTES (64u << 20)
-#define CHUNK_BYTES 65536
+#define CHUNK_BYTES	  65536
 
 static bool write_all(int fd, const void *data, size_t len)
 {
@@ -120,7 +119,7 @@ static bool pump_output(int conn, int out_fd)
 static void do_run(int conn, const char *script)
 {
 	int pipe_fds[2];
-	siginfo_t info = {0};
+	siginfo_t info = { 0 };
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
 		answer(conn, -errno);
@@ -139,9 +138,9 @@ static void do_run(int conn, const char *script)
 		return;
 	}
 	struct pollfd fds[3] = {
-		{.fd = pipe_fds[0], .events = POLLIN},
-		{.fd = pid_fd, .events = POLLIN},
-		{.fd = conn, .events = POLLRDHUP},
+		{ .fd = pipe_fds[0], .events = POLLIN },
+		{ .fd = pid_fd, .events = POLLIN },
+		{ .fd = conn, .events = POLLRDHUP },
 	};
 	while (fds[1].revents == 0) {
 		if (poll(fds, 3, -1) < 0)
@@ -245,8 +244,8 @@ static void do_expect(int conn, const char *path, long long offset, const char *
 	}
 	while ((found = find_in_file(path, &offset, needle, len)) < 0) {
 		struct pollfd fds[2] = {
-			{.fd = watch_fd, .events = POLLIN},
-			{.fd = conn, .events = POLLRDHUP},
+			{ .fd = watch_fd, .events = POLLIN },
+			{ .fd = conn, .events = POLLRDHUP },
 		};
 
 		if (poll(fds, 2, -1) < 0)
@@ -278,7 +277,7 @@ static bool relay_some(struct pollfd *from, int to_fd)
 
 static void do_unix(int conn, const char *path)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
@@ -292,8 +291,8 @@ static void do_unix(int conn, const char *path)
 	}
 	answer(conn, 0);
 	struct pollfd fds[2] = {
-		{.fd = conn, .events = POLLIN},
-		{.fd = fd, .events = POLLIN},
+		{ .fd = conn, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },
 	};
 	while (fds[0].fd >= 0 || fds[1].fd >= 0) {
 		if (poll(fds, 2, -1) < 0)
@@ -341,7 +340,8 @@ static void serve(int conn)
 		return;
 	if (sscanf(line, "run %zu", &len) == 1 && (payload = read_payload(conn, len)) != NULL)
 		do_run(conn, payload);
-	else if (sscanf(line, "spawn %zu", &len) == 1 && (payload = read_payload(conn, len)) != NULL)
+	else if (sscanf(line, "spawn %zu", &len) == 1 &&
+		 (payload = read_payload(conn, len)) != NULL)
 		do_spawn(conn, payload);
 	else if (sscanf(line, "put %o %zu %n", &mode, &len, &at) == 2 && at > 0 &&
 		 (payload = read_payload(conn, len)) != NULL)
