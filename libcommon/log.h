@@ -3,16 +3,23 @@
 /*
  * The log of the process: the only process-wide state there is.
  *
- * Lines go to a sink: stderr ("LEVEL message key=value ...", with the <N>
- * prefix of sd-daemon(3) when stderr is the journal) or, with
- * log_use_journal(), the journal with fields.  Control characters of messages
- * and values are escaped as \xHH, so a guest cannot forge lines.  Each call
- * site is limited to 20 lines in 10 s; the number left out is told afterwards.
- * Promise: a healthy hour writes nothing above debug.
+ * Lines go to a sink: stderr ("IDENT: LEVEL message key=value ...", or with the
+ * <N> prefix of sd-daemon(3) in place of IDENT when stderr is the journal) or,
+ * with log_use_journal(), the journal with fields.  Control characters of
+ * messages and values are escaped as \xHH, so a guest cannot forge lines; what
+ * is longer than a line of 4 KiB is cut and ends in "...".  Each call site is
+ * limited to 20 lines in 10 s; the number left out is told afterwards, with
+ * the next line of any site or by log_flush().
+ *
+ * Writing waits at most 100 ms for a full pipe; then lines are counted instead
+ * until it drains, and the count is told.  errno is left as it was.  For one
+ * thread.  Promise: a healthy hour writes nothing above debug.
  */
 #include "libcommon/base.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+#define LOG_FIELDS_MAX 16 /* of one line; the richest has 6 */
 
 /* One structured field, e.g. {"VM", uuid}. Names are [A-Z0-9_], values any text. */
 struct log_field {
@@ -25,13 +32,19 @@ struct log_site {
 	uint64_t window_ns;
 	unsigned int n_lines;
 	unsigned int n_suppressed;
+	enum log_level level; /* these are set while n_suppressed > 0 */
+	const char *format;
+	struct log_site *next;
 };
 
+/* message and values are escaped already. What a sink logs itself goes to stderr. */
 typedef void (*log_sink_fn)(enum log_level level, const char *message,
 			    const struct log_field *fields, size_t n_fields);
 
 /* ident: program name, kept by pointer. Level info until set otherwise. */
 void log_init(const char *ident);
+/* Never NULL. */
+const char *log_ident(void);
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 /* "error" "warning" "info" "debug"; -EINVAL for others. */
@@ -39,14 +52,26 @@ int log_level_parse(const char *text, enum log_level *out);
 const char *log_level_name(enum log_level level);
 /* NULL = back to stderr. */
 void log_set_sink(log_sink_fn sink);
-/* Structured lines to the journal when it is there (needs libsystemd); else stays on stderr. */
+/* Structured lines to the journal when stderr is connected to it (needs libsystemd); else stays on
+ * stderr. */
 void log_use_journal(void);
+/* True when systemd connected stderr to the journal. */
+bool log_stderr_is_journal(void);
+/* The sink that is there at first. */
+void log_sink_stderr(enum log_level level, const char *message, const struct log_field *fields,
+		     size_t n_fields);
 
 bool log_would(enum log_level level);
+/* Writes whatever the level is; fields beyond LOG_FIELDS_MAX are left out. site NULL: no limit. */
 void log_write(struct log_site *site, enum log_level level, const struct log_field *fields,
 	       size_t n_fields, const char *format, ...) _printf_(5, 6);
 
-/* Escape control characters and invalid bytes of text into out (always terminated). */
+/* Tell all numbers of lines left out so far; at the end of a program. */
+void log_flush(void);
+
+/* Escape into out, always terminated: C0, C1 and DEL, what is no UTF-8, and the characters that
+ * reorder or break a line (U+2028 U+2029, bidirectional controls). What does not fit is cut
+ * between characters and ends in "...". */
 void log_escape(char *out, size_t out_size, const char *text, size_t len);
 
 #define log_at(level, fields, n_fields, ...)                                           \
