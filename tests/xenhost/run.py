@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 # The order of these imports is the order of the scenarios.
 import scenarios_platform  # noqa: F401  pylint: disable=unused-import,wrong-import-position
+import scenarios_services  # noqa: F401  pylint: disable=unused-import,wrong-import-position
 from host import Host, HostError  # noqa: E402  pylint: disable=wrong-import-position
 from runner import SCENARIOS, Context, run_all, save_logs  # noqa: E402  pylint: disable=wrong-import-position
 
