@@ -35,6 +35,14 @@
 		stolen_;                     \
 	})
 
+/* The same for a file descriptor: leaves -1 behind. */
+#define STEAL_FD(fd)                   \
+	({                             \
+		int stolen_fd_ = (fd); \
+		(fd) = -1;             \
+		stolen_fd_;            \
+	})
+
 static inline void xfreep(void *pp)
 {
 	free(*(void **)pp);
