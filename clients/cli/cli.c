@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "clients/cli/cli.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "bus/methods.h"
+#include "clients/cli/pbjson.h"
+#include "libcommon/clock.h"
+#include "libcommon/err.h"
+#include "libcommon/log.h"
+#include "libcommon/parse.h"
+#include "xenmesh/v1/ops.pb-c.h"
+
+#define CALL_TIMEOUT_MS 10000 /* a call that only reads answers in milliseconds */
+
+void cli_error(const char *format, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("xenmesh: ", stderr);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+int cli_usage(const char *format, ...)
+{
+	va_list ap;
+
+	fputs("xenmesh: ", stderr);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputs(" (see xenmesh COMMAND --help)\n", stderr);
+	return CLI_USAGE;
+}
+
+/* ---- options ---- */
+
+static const struct cli_option *find_option(const char *arg, const struct cli_option *options,
+					    size_t n, const char **value)
+{
+	*value = NULL;
+	for (size_t i = 0; i < n; i++) {
+		const struct cli_option *o = &options[i];
+		size_t len = strlen(o->name);
+
+		if (arg[1] != '-') {
+			if (o->letter && arg[1] == o->letter) {
+				*value = arg[2] ? arg + 2 : NULL;
+				return o;
+			}
+		} else if (!strncmp(arg + 2, o->name, len) &&
+			   (!arg[2 + len] || arg[2 + len] == '=')) {
+			*value = arg[2 + len] ? arg + 3 + len : NULL;
+			return o;
+		}
+	}
+	return NULL;
+}
+
+int cli_options(int *argc, char **argv, const struct cli_option *options, size_t n_options)
+{
+	int kept = 0;
+
+	for (int i = 0; i < *argc; i++) {
+		const struct cli_option *o;
+		const char *value;
+		int64_t number;
+
+		if (streq(argv[i], "--")) {
+			while (++i < *argc) {
+				argv[kept++] = argv[i];
+			}
+			break;
+		}
+		/* "-600" is a number, "-" is standard input. */
+		if (argv[i][0] != '-' || !argv[i][1] ||
+		    !parse_i64(argv[i], strlen(argv[i]), &number)) {
+			argv[kept++] = argv[i];
+			continue;
+		}
+		o = find_option(argv[i], options, n_options, &value);
+		if (!o) {
+			return cli_usage("unknown option %s", argv[i]);
+		}
+		if (o->flag) {
+			if (value) {
+				return cli_usage("--%s takes no value", o->name);
+			}
+			*o->flag = true;
+		} else if (value) {
+			*o->value = value;
+		} else if (++i < *argc) {
+			*o->value = argv[i];
+		} else {
+			return cli_usage("--%s wants a value", o->name);
+		}
+	}
+	*argc = kept;
+	return CLI_OK;
+}
+
+/* ---- calls ---- */
+
+struct bus_client *cli_client(struct cli *cli, const char *service)
+{
+	int r;
+
+	for (size_t i = 0; i < ARRAY_LEN(cli->clients); i++) {
+		if (cli->client_names[i] && streq(cli->client_names[i], service)) {
+			return cli->clients[i];
+		}
+		if (cli->client_names[i]) {
+			continue;
+		}
+		r = bus_client_new(&cli->clients[i], cli->loop, cli->topology, service, CLI_NAME);
+		if (r < 0) {
+			return NULL;
+		}
+		cli->client_names[i] = strdup(service);
+		return cli->clients[i];
+	}
+	return NULL;
+}
+
+struct waiting {
+	struct cli *cli;
+	struct cli_reply *reply;
+	bool done;
+};
+
+/* The payload dies with the callback, so it is decoded once more into the command's arena. */
+static void on_result(struct bus_client *c _unused_, const struct bus_result *result,
+		      void *userdata)
+{
+	struct waiting *w = userdata;
+
+	w->done = true;
+	w->reply->code = result->code;
+	w->reply->message = arena_strndup(&w->cli->arena, result->message, strlen(result->message));
+	if (result->payload && result->reply) {
+		w->reply->payload = arena_unpack(&w->cli->arena, result->payload->descriptor,
+						 result->reply->payload.data,
+						 result->reply->payload.len);
+	}
+	if (result->code == CODE_OK && !w->reply->payload) {
+		w->reply->code = CODE_INTERNAL;
+		w->reply->message = "the answer cannot be decoded";
+	}
+}
+
+void cli_call(struct cli *cli, const char *service, const char *method,
+	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply)
+{
+	struct bus_call_options options = {
+		.timeout_ms = cli->timeout_ms ? cli->timeout_ms
+			      : timeout_ms    ? timeout_ms
+					      : CALL_TIMEOUT_MS,
+	};
+	const struct bus_method *m = bus_method_find(method);
+	struct bus_client *client = cli_client(cli, service);
+	struct waiting w = { .cli = cli, .reply = reply };
+	int r;
+
+	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "" };
+	if (!client) {
+		reply->code = CODE_NOT_FOUND;
+		reply->message = arena_printf(&cli->arena,
+					      "no service \"%s\" in the topology (%s); it has: "
+					      "xenmesh bus ls",
+					      service, topology_origin(cli->topology));
+		return;
+	}
+	if (cli->has_request_id && m && m->mutating) {
+		options.request_id = &cli->request_id;
+	}
+	r = bus_client_call(client, method, request, &options, on_result, &w, NULL);
+	if (r < 0) {
+		reply->code = CODE_INTERNAL;
+		reply->message = arena_printf(&cli->arena, "%s: %s", method, err_text(r));
+		return;
+	}
+	while (!w.done) {
+		r = sd_event_run(cli->loop, UINT64_MAX);
+		if (r < 0 || sd_event_get_state(cli->loop) == SD_EVENT_FINISHED) {
+			reply->code = CODE_CANCELLED;
+			reply->message = "interrupted";
+			break;
+		}
+	}
+	if (!w.done) {
+		exit(130); /* as a shell reports SIGINT; the callback's target is on this stack */
+	}
+}
+
+int cli_exit_code(int bus_code)
+{
+	switch (bus_code) {
+	case CODE_OK:
+		return CLI_OK;
+	case CODE_DEADLINE_EXCEEDED:
+		return CLI_TIMEOUT;
+	case CODE_UNAVAILABLE:
+		return CLI_UNREACHABLE;
+	case CODE_PERMISSION_DENIED:
+	case CODE_UNAUTHENTICATED:
+		return CLI_DENIED;
+	default:
+		return CLI_FAILURE;
+	}
+}
+
+int cli_fail(const struct cli_reply *reply)
+{
+	if (reply->code == CODE_OK) {
+		return CLI_OK;
+	}
+	cli_error("%s",
+		  reply->message && *reply->message ? reply->message : bus_code_name(reply->code));
+	return cli_exit_code(reply->code);
+}
+
+int cli_call_ok(struct cli *cli, const char *service, const char *method,
+		const ProtobufCMessage *request, const void *payload_out)
+{
+	struct cli_reply reply;
+
+	cli_call(cli, service, method, request, 0, &reply);
+	*(const ProtobufCMessage **)payload_out = reply.payload;
+	return cli_fail(&reply);
+}
+
+int cli_resolve_vm(struct cli *cli, const char *vm, const char **uuid)
+{
+	Xenmesh__V1__GetVmRequest request = XENMESH__V1__GET_VM_REQUEST__INIT;
+	const Xenmesh__V1__VmState *state;
+	struct uuid u;
+	int r;
+
+	if (!uuid_parse(vm, &u)) {
+		char *text = arena_alloc(&cli->arena, 37);
+
+		if (!text) {
+			return CLI_FAILURE;
+		}
+		uuid_format(&u, text);
+		*uuid = text;
+		return CLI_OK;
+	}
+	request.vm = (char *)vm;
+	r = cli_call_ok(cli, "ops", "xenmesh.v1.Ops/GetVm", &request.base, &state);
+	if (!r) {
+		*uuid = state->uuid;
+	}
+	return r;
+}
+
+/* ---- output ---- */
+
+void cli_print_json(struct json_object *object)
+{
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+							    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(object);
+}
+
+void cli_print_message(const ProtobufCMessage *message)
+{
+	cli_print_json(pbjson_from(message));
+}
+
+const char *cli_enum(struct cli *cli, const ProtobufCEnumDescriptor *type, int value,
+		     const char *prefix)
+{
+	const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(type, value);
+	char *text;
+
+	if (!v) {
+		return arena_printf(&cli->arena, "%d", value);
+	}
+	text = arena_printf(&cli->arena, "%s",
+			    str_starts(v->name, prefix) ? v->name + strlen(prefix) : v->name);
+	for (char *c = text; c && *c; c++) {
+		*c = (char)(*c >= 'A' && *c <= 'Z' ? *c + 'a' - 'A' : *c);
+	}
+	return text ? text : "";
+}
+
+const char *cli_text(struct cli *cli, const void *data, size_t len)
+{
+	size_t size = len * 4 + 1; /* every byte as \xHH */
+	char *out = arena_alloc(&cli->arena, size);
+
+	if (!out) {
+		return "";
+	}
+	log_escape(out, size, len ? data : "", len);
+	return out;
+}
+
+const char *cli_time(struct cli *cli, uint64_t real_ns)
+{
+	time_t t = (time_t)(real_ns / NSEC_PER_SEC);
+	char text[64];
+	struct tm tm;
+
+	if (!real_ns || !localtime_r(&t, &tm) ||
+	    !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S%z", &tm)) {
+		return "-";
+	}
+	return arena_strndup(&cli->arena, text, strlen(text));
+}
+
+const char *cli_age(struct cli *cli, uint64_t since_real_ns)
+{
+	static const struct {
+		uint64_t seconds;
+		char letter;
+	} units[] = { { 86400, 'd' }, { 3600, 'h' }, { 60, 'm' }, { 1, 's' } };
+	uint64_t now = clock_real_ns();
+	uint64_t s = since_real_ns && now > since_real_ns ? (now - since_real_ns) / NSEC_PER_SEC
+							  : 0;
+
+	if (!since_real_ns) {
+		return "-";
+	}
+	for (size_t i = 0; i + 1 < ARRAY_LEN(units); i++) {
+		if (s >= units[i].seconds) {
+			return arena_printf(&cli->arena, "%" PRIu64 "%c %" PRIu64 "%c",
+					    s / units[i].seconds, units[i].letter,
+					    s % units[i].seconds / units[i + 1].seconds,
+					    units[i + 1].letter);
+		}
+	}
+	return arena_printf(&cli->arena, "%" PRIu64 "s", s);
+}
+
+const char *cli_kib(struct cli *cli, uint64_t kib)
+{
+	if (kib >= 10ULL << 20) {
+		return arena_printf(&cli->arena, "%.1f GiB", (double)kib / (1 << 20));
+	}
+	if (kib >= 1024) {
+		return arena_printf(&cli->arena, "%" PRIu64 " MiB", kib / 1024);
+	}
+	return arena_printf(&cli->arena, "%" PRIu64 " KiB", kib);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The table of contents of the command line.
+ */
+#include "clients/cli/cli.h"
+
+#define VM_HELP                                                           \
+	"VM is a UUID, a name that is unique on the host, or a domid.\n"  \
+	"  --no-wait       return as soon as the operation is accepted\n" \
+	"  --request-id ID (global) repeat an earlier command safely: it is executed once\n"
+
+const struct cli_command cli_commands[] = {
+	{ "vm list", "", "list VMs: defined ones and every domain of the host", cmd_vm_list, NULL },
+	{ "vm show", "VM", "everything about one VM", cmd_vm_show, NULL },
+	{ "vm define", "FILE|- [--format vm|xl|json] [--dry-run] [--replace]",
+	  "store a VM's definition", cmd_vm_define,
+	  "FILE is in our .vm format, an xl.cfg (*.cfg) or a VmConfig in JSON (*.json).\n"
+	  "Keys of an xl.cfg that have no effect are listed as warnings.\n"
+	  "  --dry-run  check only\n"
+	  "  --replace  redefine a halted VM of the same UUID or name\n" },
+	{ "vm undefine", "VM...", "forget a halted VM's definition", cmd_vm_undefine, NULL },
+	{ "vm start", "VM... [--paused] [--no-wait]", "start VMs", cmd_vm_start, VM_HELP },
+	{ "vm shutdown", "VM... [--deadline S] [--force] [--no-wait]",
+	  "ask guests to power off and wait", cmd_vm_shutdown,
+	  VM_HELP "  --deadline S    seconds the guest has (120)\n"
+		  "  --force         destroy it when the time is over\n" },
+	{ "vm reboot", "VM... [--deadline S] [--force] [--no-wait]", "ask guests to reboot",
+	  cmd_vm_reboot,
+	  VM_HELP "  --deadline S    seconds the guest has (120)\n"
+		  "  --force         destroy and start it when the time is over\n" },
+	{ "vm destroy", "VM... [--no-wait]", "end domains at once, as pulling the plug",
+	  cmd_vm_destroy, VM_HELP },
+	{ "vm pause", "VM... [--no-wait]", "stop VMs' vCPUs", cmd_vm_pause, VM_HELP },
+	{ "vm unpause", "VM... [--no-wait]", "let paused VMs run", cmd_vm_unpause, VM_HELP },
+	{ "host show", "", "the host: Xen, CPUs, memory", cmd_host_show, NULL },
+	{ "top", "[-b] [-n FRAMES] [-d SECONDS] [-s COLUMN]", "load of the host and its domains",
+	  cmd_top,
+	  "  -b, --batch         print frames, do not use the screen\n"
+	  "  -n, --frames N      end after N frames\n"
+	  "  -d, --delay S       seconds between frames (1)\n"
+	  "  -s, --sort COLUMN   cpu, mem, net, vbd, name or domid (cpu)\n"
+	  "Keys: c m n b a d choose the column to sort by, q quits.\n"
+	  "Counters are seen from the guest: NETRX is what the guest received.\n" },
+	{ "events", "[PREFIX...] [--service S] [--count N] [--for S] [--field PATH]",
+	  "follow events, mark gaps", cmd_events,
+	  "PREFIX limits topics: vm/, vm/UUID/state, task/, host/ ...\n"
+	  "  --service S    of one service only (all of the topology)\n"
+	  "  --count N      end after N events\n"
+	  "  --for S        end after S seconds, exit status 3 unless --count was reached\n"
+	  "  --live         leave out the state there is at the beginning\n"
+	  "  --field PATH   print only this field of the event, e.g. vm_state.power_state\n" },
+	{ "task list", "[VM] [--active]", "operations, newest first", cmd_task_list, NULL },
+	{ "task show", "ID", "one operation", cmd_task_show, NULL },
+	{ "task wait", "ID", "wait until it has ended; fails if it failed", cmd_task_wait, NULL },
+	{ "task cancel", "ID", "cancel an operation", cmd_task_cancel, NULL },
+	{ "metrics list", "[host|VM]", "data sources and their newest values", cmd_metrics_list,
+	  NULL },
+	{ "metrics query",
+	  "host|VM [NAME...] [--start S] [--end S] [--interval S] [--cf avg|min|max]",
+	  "values over time", cmd_metrics_query,
+	  "  --start S     seconds since the epoch, or before now when negative (-600)\n"
+	  "  --interval S  wanted resolution: 5, 60, 3600, 86400 (5)\n" },
+	{ "guest list", "", "what the guests say of themselves, a line each", cmd_guest_list,
+	  NULL },
+	{ "guest show", "VM", "what a guest says of itself", cmd_guest_show, NULL },
+	{ "bus ls", "", "services of the topology and how they are", cmd_bus_ls, NULL },
+	{ "bus ping", "[SERVICE...] [-c COUNT]", "full round trip to services", cmd_bus_ping,
+	  NULL },
+	{ "bus describe", "[SERVICE|METHOD|MESSAGE|ENUM]", "what there is to call and to receive",
+	  cmd_bus_describe, NULL },
+	{ "bus call", "METHOD [FIELD=VALUE...] [--data JSON|@FILE] [--service S] [--dry-run]",
+	  "call any method", cmd_bus_call,
+	  "METHOD as in bus describe: StartVm, Ops/StartVm or the full name.\n" },
+	{ "bus stats", "SERVICE [PREFIX]", "counters of a service", cmd_bus_stats, NULL },
+	{ "bus log-level", "SERVICE error|warning|info|debug", "change a service's log level",
+	  cmd_bus_log_level, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
