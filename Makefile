@@ -170,13 +170,55 @@ test-programs: $(UNIT_BIN) $(FUZZ_BIN)
 -include $(sort $(wildcard services/*/module.mk services/*/*/module.mk clients/*/module.mk tests/*/module.mk deploy/module.mk))
 -include $(ALL_OBJ:.o=.d)
 
+# ---- running them ----
+
+LOGS := $(BUILD)/test-logs
+# Sanitized programs do not fit into the emulated host; it tests the release build.
+GROUPS := unit,fuzz,system$(if $(SAN),,,xenhost)
+LEFT_OUT := $(if $(SAN),--left-out 'xenhost: SAN=$(SAN); the real Xen runs the release build')
+export ASAN_OPTIONS ?= detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS ?= print_stacktrace=1
+
+check: deps
+	@$(MAKE) --no-print-directory check-built
+check-built: programs test-programs python-client bench-programs $(if $(SAN),,xenhost-images)
+	@tests/run --bin $(BUILD) --logs $(LOGS) --groups $(GROUPS) $(LEFT_OUT)
+
+# Without the real Xen and the long system tests.
+check-fast: programs test-programs python-client
+	@tests/run --bin $(BUILD) --logs $(LOGS) --groups unit,fuzz \
+		--left-out 'system, xenhost: not part of check-fast'
+check-system: programs python-client
+	@tests/run --bin $(BUILD) --logs $(LOGS) --groups system
+
+demo: deps
+	@$(MAKE) --no-print-directory programs
+	@tools/demo --bin $(BUILD) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+demo-xen: deps
+	@$(MAKE) --no-print-directory xenhost-images
+	@tests/xenhost/demo --images $(XENHOST)/images --log-dir $(XENHOST)/demo-logs \
+		$(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+lint:
+	@tools/lint $(BUILD)
+
+bench-programs: $(BENCH_BIN)
+
 help:
 	@echo 'make demo           set up, build, start everything on a simulated host (DEMO_SECONDS=20 ends by itself)'
 	@echo 'make check          set up, build, all tests'
+	@echo 'make demo-xen       the same tour on a real Xen host in QEMU'
+	@echo 'make check-fast     unit tests and fuzz corpora only'
+	@echo 'make check-system   whole services on the simulated host only'
+	@echo 'make check-xen      scenarios on a real Xen host in QEMU only'
+	@echo 'make fuzz           run the fuzz targets, FUZZ_SECONDS=60 each (clang)'
+	@echo 'make bench          figures of speed and size, each beside a peer'
+	@echo 'make lint           format, clang-tidy, cppcheck, size budgets'
 	@echo 'make all            build the programs into $(BUILD)'
 	@echo 'make format         rewrite the sources with clang-format'
 	@echo 'make deps           install the Debian packages that are missing (root)'
 	@echo 'make clean          remove build/'
+	@echo 'Variables: V=1  SAN=address|undefined|thread  CC=clang  WERROR=1  BUILD=dir'
 
 MISSING = $(shell for p in $(DEPS); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | \
 	grep -qx installed || echo $$p; done)
@@ -194,4 +236,5 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all programs test-programs help deps format clean
+.PHONY: all programs test-programs bench-programs check check-built check-fast check-system demo \
+	demo-xen lint help deps format clean
