@@ -14,6 +14,7 @@
  * in order.  Paths without leading '/' are relative to /local/domain/<domid>.
  */
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -33,19 +34,20 @@ struct guest_ring;
  * -ECONNRESET: the ring broke, see guest_ring_callbacks.broken.
  * data: len bytes and a NUL after them that is not counted; valid during the call; NULL on error.
  */
-typedef void (*guest_ring_reply_fn)(struct guest_ring *ring, int error, const char *data, size_t len,
-				    void *userdata);
+typedef void (*guest_ring_reply_fn)(struct guest_ring *ring, int error, const char *data,
+				    size_t len, void *userdata);
 
 struct guest_ring_callbacks {
 	/* A watch fired.  Strings are valid during the call.  May be NULL. */
 	void (*watch)(struct guest_ring *ring, const char *path, const char *token, void *userdata);
 	/*
 	 * The connection is unusable: xenstored flagged an error in the page (-EPROTO: it dislikes
-	 * what we sent; -EIO: indexes) or answered nonsense (-EBADMSG).  Called once, after the
-	 * callbacks of all requests; from now on requests return -ECONNRESET.  May be NULL.
+	 * what we sent; -EIO: indexes) or answered nonsense (-EBADMSG, -EIO).  Called once, after
+	 * the callbacks of all requests; from now on requests return -ECONNRESET.  xenstored 4.17
+	 * does not take it back even by XS_INTRODUCE, only with a new domain.  May be NULL.
 	 */
 	void (*broken)(struct guest_ring *ring, int error, void *userdata);
-	/* A reply to no request, as after guest_ring_send_raw().  May be NULL. */
+	/* A reply to no request of this ring, as after guest_ring_send_raw().  May be NULL. */
 	void (*stray)(struct guest_ring *ring, const struct xsd_sockmsg *header, const char *data,
 		      void *userdata);
 };
@@ -57,13 +59,18 @@ struct guest_ring_callbacks {
  */
 int guest_ring_hub_new(struct guest_ring_hub **out, sd_event *event, const char *state_dir);
 
-/* All rings of the hub must be freed before.  NULL is fine.  Returns NULL. */
+/* Frees the rings that are left as guest_ring_free() does.  Not from a callback.  NULL is fine.
+ * Returns NULL. */
 struct guest_ring_hub *guest_ring_hub_free(struct guest_ring_hub *hub);
 void guest_ring_hub_freep(struct guest_ring_hub **hub);
 
 /*
  * Connect as domid.  The domain must exist and be introduced (XS_INTRODUCE answered), else
  * -ESRCH or -ENOTCONN.  -EBUSY: a ring of a living hub has the domid.  callbacks is not copied.
+ *
+ * The connection goes on where its last user left it, even if that was killed: what it was still
+ * to be told comes to `stray` and `watch`, and its watches stand until XS_RESET_WATCHES.  Only if
+ * it was amid a message of more than XENSTORE_RING_SIZE bytes the ring breaks.
  */
 int guest_ring_new(struct guest_ring **out, struct guest_ring_hub *hub, uint32_t domid,
 		   const struct guest_ring_callbacks *callbacks, void *userdata);
@@ -102,7 +109,10 @@ int guest_ring_watch(struct guest_ring *ring, const char *path, const char *toke
 int guest_ring_unwatch(struct guest_ring *ring, const char *path, const char *token,
 		       guest_ring_reply_fn fn, void *userdata);
 
-/* Any request: type is an XS_* value, tx_id 0 or of XS_TRANSACTION_START, payload as on the wire. */
+/* Drop all watches and transactions of the domain, those of a predecessor too. */
+int guest_ring_reset_watches(struct guest_ring *ring, guest_ring_reply_fn fn, void *userdata);
+
+/* Any request: an XS_* type, tx_id 0 or of XS_TRANSACTION_START, payload as on the wire. */
 int guest_ring_request(struct guest_ring *ring, uint32_t type, uint32_t tx_id, const void *payload,
 		       size_t len, guest_ring_reply_fn fn, void *userdata);
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "services/simhost/xenstored/sim_table.h"
@@ -25,8 +26,9 @@ struct sim_xenstored;
 
 struct sim_xenstored_options {
 	/*
-	 * State directory.  Made (0700, with missing parents refused) if it does not exist.
-	 * xenstored's socket lies in it, so at most 96 bytes.  Required.
+	 * State directory, made (0700) if only its last part does not exist; must be writable for
+	 * this user alone.  xenstored's socket lies in it, so its absolute path has at most 96
+	 * bytes.  Required.
 	 */
 	const char *state_dir;
 	/* xenmesh-simxen.so; NULL = beside the running executable. */
@@ -38,7 +40,7 @@ struct sim_xenstored_options {
 	/* Longest wait for xenstored to answer, ms; 0 = 10000 (it takes about 10). */
 	uint32_t start_timeout_ms;
 	/*
-	 * false: xenstored is killed by the kernel when the calling thread ends in whatever way.
+	 * false: the kernel kills xenstored when the calling thread ends in whatever way.
 	 * true: it stays, and the next sim_xenstored_open() of the directory adopts it, with the
 	 * table of domains as it was.
 	 */
@@ -51,23 +53,25 @@ typedef void (*sim_xenstored_death_fn)(struct sim_xenstored *xs, const char *wha
 
 /*
  * Adopt the xenstored that runs in the directory, or else make the directory's files anew and
- * start one with domain 0 and the nodes xen-init-dom0 makes.  After adoption every guest ring
- * must be made anew by XS_INTRODUCE of its domid (xenstored then forgets what its predecessor was
- * in the middle of) before guest_ring_new().  extra_args are ignored when adopting.
+ * start one with domain 0 and the nodes xen-init-dom0 makes.  After adoption the domains are those
+ * of sim_domain_next() and guest_ring_new() goes on with their rings (see there); no XS_INTRODUCE:
+ * xenstored 4.17 frees a half received message by it, but goes on using it.  extra_args are
+ * ignored when adopting.
  *
  * Blocks until xenstored answers, at most start_timeout_ms.  On failure `error` (size
  * SIM_ERROR_BYTES) holds a sentence for people: what happened, what to do.  -ENOENT: xenstored or
  * shim not installed; -ENAMETOOLONG: directory path; -ETIMEDOUT: never answered;
- * -ECHILD: ended at once, the sentence has its last log line; -EPROTO: adopted directory is of
- * another version; others from the system.
+ * -ECHILD: ended at once, the sentence has its last log line; -EBUSY: another simhost uses the
+ * directory; -EPROTO: the xenstored running there belongs to another version of xenmesh; -EPERM:
+ * others could write to the directory; others from the system.
  */
 int sim_xenstored_open(struct sim_xenstored **out, const struct sim_xenstored_options *options,
 		       char error[static SIM_ERROR_BYTES]);
 
 /*
- * Stop xenstored (SIGTERM is ignored by xenstored 4.17, so SIGKILL: its database is in memory and
- * dies with it anyhow), unless it survives; reap it, unmap, close.  Blocks until the process
- * is gone, some ms.  The directory's files stay.  NULL is fine.  Returns NULL.
+ * Unless it survives, end xenstored (SIGKILL: its database is in memory, there is nothing to save)
+ * and reap it; unmap, close.  Blocks until the process is gone, some ms.  The directory's files
+ * stay.  NULL is fine.  Returns NULL.
  */
 struct sim_xenstored *sim_xenstored_free(struct sim_xenstored *xs);
 void sim_xenstored_freep(struct sim_xenstored **xs);
