@@ -83,8 +83,15 @@ def _runs_well(context, guest):
 @scenario
 def xl_pv_guest(context):
     """A PV guest made by xl has disk and network; xl shutdown ends it cleanly."""
-    guest = Guest(context.host, "pv", "plain-pv", 1)
+    guest = Guest(context.host, "pv", "plain-pv", 1, words="load=disk load=send")
     domid = _runs_well(context, guest)
+    moved = context.host.wait_for("[ $(cat /sys/class/net/vif%d.0/statistics/rx_bytes) -gt 300000 ] && "
+                                  "cat /sys/bus/xen-backend/devices/vbd-%d-51712/statistics/rd_sect"
+                                  % (domid, domid), 30)
+    row = xentop(context.host)[guest.name]
+    expect(int(row["VBD_RSECT"]) >= int(moved), f"disk: {row}")
+    # xentop counts as dom0's end of the vif does: what the guest sends is RX.
+    expect(int(row["NETRX(k)"]) >= 292 > 4 * int(row["NETTX(k)"]), f"network: {row}")
     context.host.check(f"xl shutdown -w {guest.name}", 60)
     guest.wait_console("GUEST-poweroff", 5)
     # xl's own daemon destroys it a moment later.
