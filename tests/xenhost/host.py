@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A real Xen host in QEMU: boots it, runs commands in its dom0, copies files, relays its unix sockets.
 

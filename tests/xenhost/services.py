@@ -57,10 +57,7 @@ class Services:
 
     def vms(self):
         """name -> VmState of every VM and domain, dom0 excluded."""
-        found = []
-        for document in self.ask("vm list"):
-            found += document["vms"] if "vms" in document else [document]
-        return {vm["name"]: vm for vm in found if vm["domid"] != 0}
+        return {vm["name"]: vm for vm in self.ask("vm list") if vm["domid"] != 0}
 
     def vm(self, name):
         (document,) = self.ask(f"vm show {name}")
