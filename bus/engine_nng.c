@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine over nng 1.5.2: raw REQ and REP, PUB and SUB, over ipc and tcp.
+ *
+ * Invariants:
+ *  - nng's threads touch nothing but the pipe_queue. All else belongs to the
+ *    loop's thread.
+ *  - A peer exists from its pipe's ADD_PRE to its REM_POST. A message of a pipe
+ *    without a peer is dropped: whoever sent it is gone.
+ *  - REQ: an nng socket serves one pipe in its life. What nng still holds when
+ *    the pipe goes is closed away with it, so nothing is sent over another one.
+ *  - An ipc listener is watched by a peer of our own (bus/sp_watch.h).
+ */
+#include "bus/engine.h"
+
+#include <nng/nng.h>
+#include <nng/protocol/pubsub0/pub.h>
+#include <nng/protocol/pubsub0/sub.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <stdio.h>
+
+#include "bus/pipe_queue.h"
+#include "bus/sp_watch.h"
+#include "libcommon/clock.h"
+#include "libcommon/err.h"
+#include "libcommon/list.h"
+#include "libcommon/log.h"
+#include "libcommon/loop.h"
+#include "libcommon/map.h"
+#include "libcommon/uuid.h"
+
+#define RECV_BATCH	 64	     /* messages a wake-up, so that timers live */
+#define RPC_RECV_QUEUE	 64	     /* the rest waits in the peers' sockets, which costs them */
+#define PIPES_MAX	 4096	     /* of one socket: each may hold one message of max_message */
+#define SEND_MAX	 (16U << 20) /* four times the largest message of the bus */
+#define RECONNECT_MIN_MS 100
+#define RECONNECT_MAX_MS 1000
+#define REOPEN_FIRST_US	 (10 * USEC_PER_MSEC) /* after a connection that had lasted */
+#define QUEUE_MAX	 8192U		      /* of nng */
+#define SOCKET_MODE	 0666
+
+struct peer {
+	struct bus_peer info;
+	bool is_announced; /* REP: on_link(true) was called */
+};
+
+struct listener {
+	struct list link;
+	struct bus_socket *socket;
+	char *url;
+	nng_listener nng;
+	bool is_open;
+	struct sp_watch watch; /* ipc only: watch.path is in url, else NULL */
+	bool has_warned;
+};
+
+struct pending {
+	struct list link;
+	nng_msg *msg;
+};
+
+struct bus_socket {
+	sd_event *loop;
+	enum bus_kind kind;
+	struct bus_socket_handler handler;
+	void *userdata;
+	size_t max_message;
+	int queue;
+	nng_socket nng;
+	bool is_open; /* nng is a socket */
+	struct pipe_queue notices;
+	struct map peers; /* uint32_t pipe -> struct peer */
+	uint64_t next_peer_id;
+	struct list listeners;
+	struct list pending; /* REP: answers that nng had no room for */
+	size_t n_pending;
+	char *dial_url; /* REQ */
+	uint32_t next_request;
+	uint64_t up_since_ns;
+	uint64_t reopen_us;
+	struct bus_socket_stats stats;
+	sd_event_source *notify_source, *recv_source, *send_source, *reopen_source;
+	unsigned int depth; /* of callbacks under way */
+	bool is_closed;
+};
+
+/* nng's error as -errno. */
+static int from_nng(int rv)
+{
+	static const struct {
+		int rv;
+		int error;
+	} table[] = {
+		{ NNG_EINTR, EINTR },
+		{ NNG_ENOMEM, ENOMEM },
+		{ NNG_EINVAL, EINVAL },
+		{ NNG_EBUSY, EBUSY },
+		{ NNG_ETIMEDOUT, ETIMEDOUT },
+		{ NNG_ECONNREFUSED, ECONNREFUSED },
+		{ NNG_ECLOSED, EBADF },
+		{ NNG_EAGAIN, EAGAIN },
+		{ NNG_ENOTSUP, EOPNOTSUPP },
+		{ NNG_EADDRINUSE, EADDRINUSE },
+		{ NNG_ENOENT, ENOENT },
+		{ NNG_EPROTO, EPROTO },
+		{ NNG_EUNREACHABLE, EHOSTUNREACH },
+		{ NNG_EADDRINVAL, EADDRNOTAVAIL },
+		{ NNG_EPERM, EACCES },
+		{ NNG_EMSGSIZE, EMSGSIZE },
+		{ NNG_ENOFILES, EMFILE },
+		{ NNG_ENOSPC, ENOSPC },
+		{ NNG_EEXIST, EEXIST },
+		{ NNG_EREADONLY, EROFS },
+	};
+
+	if (rv == 0) {
+		return 0;
+	}
+	if (rv & NNG_ESYSERR) {
+		return -(rv & ~NNG_ESYSERR);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		if (table[i].rv == rv) {
+			return -table[i].error;
+		}
+	}
+	return -EIO;
+}
+
+/* ---- what nng's threads do ---- */
+
+static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+	struct pipe_notice notice = {
+		.pipe = (uint32_t)nng_pipe_id(pipe),
+		.socket = nng_socket_id(nng_pipe_socket(pipe)),
+		.is_up = event == NNG_PIPE_EV_ADD_PRE,
+	};
+	int listener;
+
+	if (notice.is_up) {
+		listener = nng_listener_id(nng_pipe_listener(pipe));
+		notice.listener = listener > 0 ? (uint32_t)listener : 0;
+		notice.has_creds = nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &notice.uid) ==
+					   0 &&
+				   nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &notice.gid) ==
+					   0 &&
+				   nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &notice.pid) ==
+					   0;
+	}
+	if (!pipe_queue_push(arg, &notice) && notice.is_up) {
+		nng_pipe_close(pipe);
+	}
+}
+
+/* ---- entering and leaving callbacks ---- */
+
+static void enter(struct bus_socket *s)
+{
+	s->depth++;
+}
+
+/* False when the socket is gone. */
+static bool leave(struct bus_socket *s)
+{
+	s->depth--;
+	if (!s->is_closed) {
+		return true;
+	}
+	if (s->depth == 0) {
+		free(s);
+	}
+	return false;
+}
+
+static void tell_link(struct bus_socket *s, const struct bus_peer *info, bool is_up)
+{
+	struct bus_peer copy = *info;
+
+	if (s->handler.on_link && !s->is_closed) {
+		s->handler.on_link(s, &copy, is_up, s->userdata);
+	}
+}
+
+/* ---- messages ---- */
+
+static void drain_notices(struct bus_socket *s);
+
+static struct peer *find_peer(struct bus_socket *s, uint32_t pipe)
+{
+	return map_get(&s->peers, &pipe, sizeof(pipe));
+}
+
+static void deliver(struct bus_socket *s, nng_msg *msg)
+{
+	uint32_t pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(msg));
+	struct peer *peer = find_peer(s, pipe);
+	struct bus_route route = { .len = 0 };
+	struct bus_peer info;
+
+	if (!peer) {
+		drain_notices(s); /* its ADD was told before the message */
+		peer = s->is_closed ? NULL : find_peer(s, pipe);
+	}
+	if (!peer || nng_msg_header_len(msg) > sizeof(route.bytes)) {
+		return;
+	}
+	if (nng_msg_header_len(msg) > 0) {
+		route.len = (uint8_t)nng_msg_header_len(msg);
+		memcpy(route.bytes, nng_msg_header(msg), route.len);
+	}
+	info = peer->info;
+	if (s->kind == BUS_REP && !peer->is_announced) {
+		peer->is_announced = true;
+		tell_link(s, &info, true);
+	}
+	if (s->is_closed) {
+		return;
+	}
+	s->stats.messages_in++;
+	s->stats.bytes_in += nng_msg_len(msg);
+	s->handler.on_message(s, &info, &route, nng_msg_body(msg), nng_msg_len(msg), s->userdata);
+}
+
+/* At most `max` messages. */
+static void receive(struct bus_socket *s, size_t max)
+{
+	for (size_t i = 0; i < max && !s->is_closed && s->is_open; i++) {
+		nng_msg *msg = NULL;
+
+		if (nng_recvmsg(s->nng, &msg, NNG_FLAG_NONBLOCK) != 0) {
+			break;
+		}
+		deliver(s, msg);
+		nng_msg_free(msg);
+	}
+}
+
+static int on_recv(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct bus_socket *s = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	enter(s);
+	receive(s, RECV_BATCH);
+	leave(s);
+	return 0;
+}
+
+/* ---- the nng socket ---- */
+
+static int set_options(nng_socket nng, const struct bus_socket *s, bool is_receiver)
+{
+	int recv_queue = s->kind == BUS_SUB ? s->queue : MIN(s->queue, RPC_RECV_QUEUE);
+	int rv = nng_socket_set_size(nng, NNG_OPT_RECVMAXSZ, s->max_message);
+
+	rv = rv ? rv : nng_socket_set_ms(nng, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS);
+	rv = rv ? rv : nng_socket_set_ms(nng, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS);
+	if (is_receiver) {
+		rv = rv ? rv : nng_socket_set_int(nng, NNG_OPT_RECVBUF, recv_queue);
+	}
+	if (s->kind != BUS_SUB) {
+		rv = rv ? rv : nng_socket_set_int(nng, NNG_OPT_SENDBUF, s->queue);
+	}
+	return from_nng(rv);
+}
+
+static int attach_loop(struct bus_socket *s, bool is_receiver)
+{
+	int fd, rv, r;
+
+	if (is_receiver) {
+		rv = nng_socket_get_int(s->nng, NNG_OPT_RECVFD, &fd);
+		if (rv != 0) {
+			return from_nng(rv);
+		}
+		r = sd_event_add_io(s->loop, &s->recv_source, fd, EPOLLIN, on_recv, s);
+		if (r < 0) {
+			return r;
+		}
+	}
+	rv = nng_pipe_notify(s->nng, NNG_PIPE_EV_ADD_PRE, on_pipe, &s->notices);
+	rv = rv ? rv : nng_pipe_notify(s->nng, NNG_PIPE_EV_REM_POST, on_pipe, &s->notices);
+	return from_nng(rv);
+}
+
+static void close_nng(struct bus_socket *s)
+{
+	s->recv_source = sd_event_source_disable_unref(s->recv_source);
+	s->send_source = sd_event_source_disable_unref(s->send_source);
+	if (s->is_open) {
+		s->is_open = false;
+		nng_close(s->nng);
+	}
+}
+
+static int open_nng(struct bus_socket *s)
+{
+	static int (*const open_fn[])(nng_socket *) = {
+		[BUS_PUB] = nng_pub0_open,
+		[BUS_SUB] = nng_sub0_open,
+		[BUS_REP] = nng_rep0_open_raw,
+		[BUS_REQ] = nng_req0_open_raw,
+	};
+	bool is_receiver = s->kind != BUS_PUB;
+	int r;
+
+	r = from_nng(open_fn[s->kind](&s->nng));
+	if (r < 0) {
+		return err_trace(r);
+	}
+	s->is_open = true;
+	pipe_queue_renew(&s->notices); /* the callbacks of the socket before are over */
+	r = set_options(s->nng, s, is_receiver);
+	if (r == 0) {
+		r = attach_loop(s, is_receiver);
+	}
+	if (r < 0) {
+		close_nng(s);
+		return err_trace(r);
+	}
+	return 0;
+}
+
+/* ---- REQ: a fresh nng socket for each connection ---- */
+
+static int on_reopen(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void reopen_later(struct bus_socket *s)
+{
+	int r = loop_after(s->loop, &s->reopen_source, s->reopen_us, on_reopen, s);
+
+	if (r < 0) {
+		log_error("cannot arm the timer to dial %s again: %s", s->dial_url, err_text(r));
+	}
+}
+
+static int on_reopen(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct bus_socket *s = userdata;
+	int r;
+
+	(void)source;
+	(void)usec;
+	r = open_nng(s);
+	if (r == 0) {
+		r = from_nng(nng_dial(s->nng, s->dial_url, NULL, NNG_FLAG_NONBLOCK));
+	}
+	if (r < 0) {
+		log_error("cannot dial %s: %s; trying again", s->dial_url, err_text(r));
+		close_nng(s);
+		s->reopen_us = RECONNECT_MAX_MS * USEC_PER_MSEC;
+		reopen_later(s);
+	}
+	return 0;
+}
+
+static void lose_request_link(struct bus_socket *s)
+{
+	uint64_t lasted_ns = clock_boot_ns() - s->up_since_ns;
+
+	close_nng(s);
+	if (lasted_ns >= RECONNECT_MAX_MS * NSEC_PER_MSEC) {
+		s->reopen_us = REOPEN_FIRST_US;
+	} else {
+		s->reopen_us = MIN(MAX(s->reopen_us * 2, RECONNECT_MIN_MS * USEC_PER_MSEC),
+				   RECONNECT_MAX_MS * USEC_PER_MSEC);
+	}
+	reopen_later(s);
+}
+
+/* ---- peers come and go ---- */
+
+static struct listener *find_listener(struct bus_socket *s, uint32_t id)
+{
+	list_for_each (i, &s->listeners) {
+		struct listener *l = list_entry(i, struct listener, link);
+
+		if (l->is_open && (uint32_t)nng_listener_id(l->nng) == id) {
+			return l;
+		}
+	}
+	return NULL;
+}
+
+static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
+{
+	struct listener *l = n->listener ? find_listener(s, n->listener) : NULL;
+	struct peer *peer = calloc(1, sizeof(*peer));
+	struct bus_peer info;
+
+	if (!peer || map_set(&s->peers, &n->pipe, sizeof(n->pipe), peer, NULL) != 0) {
+		free(peer); /* its messages will be dropped */
+		return;
+	}
+	peer->info = (struct bus_peer){
+		.id = ++s->next_peer_id,
+		.has_creds = n->has_creds,
+		.uid = (uid_t)n->uid,
+		.gid = (gid_t)n->gid,
+		.pid = (pid_t)n->pid,
+		.is_plain_tcp = n->listener ? l && !l->watch.path : !n->has_creds,
+	};
+	info = peer->info;
+	if (l && l->watch.path) {
+		sp_watch_accepted(&l->watch);
+	}
+	if (s->kind == BUS_SUB || s->kind == BUS_REQ) {
+		s->up_since_ns = clock_boot_ns();
+		tell_link(s, &info, true);
+	}
+}
+
+static void remove_peer(struct bus_socket *s, const struct pipe_notice *n)
+{
+	struct peer *peer = find_peer(s, n->pipe);
+	struct bus_peer info;
+	bool tell;
+
+	if (!peer) {
+		return;
+	}
+	if (s->kind == BUS_REQ) {
+		receive(s, 2 * RPC_RECV_QUEUE); /* what it had answered before it went */
+		if (s->is_closed) {
+			return;
+		}
+	}
+	info = peer->info;
+	tell = s->kind == BUS_SUB || s->kind == BUS_REQ || peer->is_announced;
+	free(map_remove(&s->peers, &n->pipe, sizeof(n->pipe)));
+	if (s->kind == BUS_REQ) {
+		lose_request_link(s);
+	}
+	if (tell) {
+		tell_link(s, &info, false);
+	}
+}
+
+static void drain_notices(struct bus_socket *s)
+{
+	struct pipe_notice notice;
+
+	while (!s->is_closed && pipe_queue_take(&s->notices, &notice)) {
+		if (!s->is_open || notice.socket != nng_socket_id(s->nng)) {
+			continue; /* of an nng socket that was closed */
+		}
+		if (notice.is_up) {
+			add_peer(s, &notice);
+		} else {
+			remove_peer(s, &notice);
+		}
+	}
+}
+
+static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct bus_socket *s = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	pipe_queue_quiet(&s->notices);
+	enter(s);
+	drain_notices(s);
+	leave(s);
+	return 0;
+}
+
+/* ---- listeners and their watch ---- */
+
+/* nng unlinks the path of a listener it closes, whoever has it by then: take the file of
+ * somebody else out of the way meanwhile. */
+static void close_listener(struct listener *l)
+{
+	_cleanup_(xfreep) char *aside = NULL;
+	const char *path = l->watch.path;
+
+	if (!l->is_open) {
+		return;
+	}
+	if (path && sp_watch_is_foreign(&l->watch)) {
+		if (asprintf(&aside, "%s~", path) < 0 || rename(path, aside) < 0) {
+			aside = NULL;
+		}
+	}
+	nng_listener_close(l->nng);
+	l->is_open = false;
+	if (aside && rename(aside, path) < 0) {
+		log_error("cannot put the socket of another process back to %s: %s", path,
+			  err_text(err_errno()));
+	}
+}
+
+static int open_listener(struct listener *l)
+{
+	int r = l->watch.path ? sp_path_prepare(l->watch.path, l->watch.protocol) : 0;
+
+	if (r < 0) {
+		return r;
+	}
+	r = from_nng(nng_listener_create(&l->nng, l->socket->nng, l->url));
+	if (r < 0) {
+		return err_trace(r);
+	}
+	l->is_open = true;
+	if (l->watch.path) {
+		r = from_nng(nng_listener_set_int(l->nng, NNG_OPT_IPC_PERMISSIONS, SOCKET_MODE));
+	}
+	if (r == 0) {
+		r = from_nng(nng_listener_start(l->nng, 0));
+	}
+	if (r < 0) {
+		log_error("cannot listen on %s: %s", l->url, err_text(r));
+		nng_listener_close(l->nng);
+		l->is_open = false;
+	}
+	return r;
+}
+
+static bool on_catch_up(struct sp_watch *w, void *userdata)
+{
+	struct listener *l = userdata;
+	struct bus_socket *s = l->socket;
+
+	(void)w;
+	enter(s);
+	drain_notices(s);
+	return leave(s);
+}
+
+static void on_deaf(struct sp_watch *w, const char *why, void *userdata)
+{
+	struct listener *l = userdata;
+
+	l->socket->stats.relistens++;
+	if (!l->has_warned) {
+		l->has_warned = true;
+		log_warning("%s %s; listening anew (later times are only counted)", l->url, why);
+	}
+	close_listener(l);
+	if (open_listener(l) == 0) {
+		log_debug("listening anew on %s", l->url);
+	}
+	sp_watch_restart(w);
+}
+
+static void listener_free(struct listener *l)
+{
+	list_unlink(&l->link);
+	close_listener(l);
+	sp_watch_stop(&l->watch);
+	free(l->url);
+	free(l);
+}
+
+static int engine_listen(struct bus_socket *s, const char *url)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l) {
+		return -ENOMEM;
+	}
+	l->socket = s;
+	l->url = strdup(url);
+	if (!l->url) {
+		free(l);
+		return -ENOMEM;
+	}
+	l->watch = (struct sp_watch){
+		.loop = s->loop,
+		.path = str_starts(l->url, "ipc://") ? l->url + strlen("ipc://") : NULL,
+		.protocol = s->kind == BUS_PUB ? SP_SUB : SP_REQ,
+		.catch_up = on_catch_up,
+		.deaf = on_deaf,
+		.userdata = l,
+		.probe = SP_PROBE_NULL,
+	};
+	r = open_listener(l);
+	if (r == 0 && l->watch.path) {
+		r = sp_watch_restart(&l->watch);
+	}
+	if (r < 0) {
+		listener_free(l);
+		return r;
+	}
+	list_append(&s->listeners, &l->link);
+	return 0;
+}
+
+static int engine_dial(struct bus_socket *s, const char *url)
+{
+	if (s->kind == BUS_REQ) {
+		if (s->dial_url) {
+			return -EALREADY; /* a request goes to one place */
+		}
+		s->dial_url = strdup(url);
+		if (!s->dial_url) {
+			return -ENOMEM;
+		}
+	}
+	return from_nng(nng_dial(s->nng, url, NULL, NNG_FLAG_NONBLOCK));
+}
+
+/* ---- sending ---- */
+
+static void pending_free(struct bus_socket *s, struct pending *p)
+{
+	list_unlink(&p->link);
+	s->n_pending--;
+	if (p->msg) {
+		nng_msg_free(p->msg);
+	}
+	free(p);
+}
+
+static int on_sendable(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct bus_socket *s = userdata;
+
+	(void)fd;
+	(void)events;
+	list_for_each_safe (i, &s->pending) {
+		struct pending *p = list_entry(i, struct pending, link);
+
+		if (nng_sendmsg(s->nng, p->msg, NNG_FLAG_NONBLOCK) == NNG_EAGAIN) {
+			return 0;
+		}
+		p->msg = NULL;
+		pending_free(s, p);
+	}
+	sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	return 0;
+}
+
+/* Keep an answer until nng has room. Takes msg when it returns 0. */
+static int keep_pending(struct bus_socket *s, nng_msg *msg)
+{
+	struct pending *p;
+	int fd, rv, r;
+
+	if (s->n_pending >= (size_t)s->queue) {
+		return -EAGAIN;
+	}
+	if (!s->send_source) {
+		rv = nng_socket_get_int(s->nng, NNG_OPT_SENDFD, &fd);
+		if (rv != 0) {
+			return from_nng(rv);
+		}
+		r = sd_event_add_io(s->loop, &s->send_source, fd, EPOLLIN, on_sendable, s);
+		if (r < 0) {
+			return r;
+		}
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		return -ENOMEM;
+	}
+	p->msg = msg;
+	list_append(&s->pending, &p->link);
+	s->n_pending++;
+	return sd_event_source_set_enabled(s->send_source, SD_EVENT_ON);
+}
+
+static int make_message(struct bus_socket *s, struct bus_route *route, const void *data, size_t len,
+			nng_msg **out)
+{
+	nng_msg *msg;
+	int rv;
+
+	if (s->kind == BUS_REQ) {
+		uint32_t id = ++s->next_request | 0x80000000U;
+		const uint8_t bytes[] = { (uint8_t)(id >> 24), (uint8_t)(id >> 16),
+					  (uint8_t)(id >> 8), (uint8_t)id };
+
+		memcpy(route->bytes, bytes, sizeof(bytes));
+		route->len = sizeof(bytes);
+	}
+	rv = nng_msg_alloc(&msg, 0);
+	if (rv != 0) {
+		return from_nng(rv);
+	}
+	rv = len > 0 ? nng_msg_append(msg, data, len) : 0;
+	if (rv == 0 && route) {
+		rv = nng_msg_header_append(msg, route->bytes, route->len);
+	}
+	if (rv != 0) {
+		nng_msg_free(msg);
+		return from_nng(rv);
+	}
+	*out = msg;
+	return 0;
+}
+
+static int engine_send(struct bus_socket *s, struct bus_route *route, const void *data, size_t len)
+{
+	nng_msg *msg = NULL;
+	int r;
+
+	if (len > SEND_MAX) {
+		return -EMSGSIZE;
+	}
+	if (!s->is_open || (s->kind == BUS_REQ && map_size(&s->peers) == 0)) {
+		return -EAGAIN;
+	}
+	r = make_message(s, route, data, len, &msg);
+	if (r < 0) {
+		return r;
+	}
+	/* Answers keep their order also past a full queue. */
+	r = s->n_pending > 0 ? -EAGAIN : from_nng(nng_sendmsg(s->nng, msg, NNG_FLAG_NONBLOCK));
+	if (r == -EAGAIN && s->kind == BUS_REP) {
+		r = keep_pending(s, msg);
+	}
+	if (r < 0) {
+		nng_msg_free(msg);
+		return r;
+	}
+	s->stats.messages_out++;
+	s->stats.bytes_out += len;
+	return 0;
+}
+
+/* ---- the socket ---- */
+
+static int subscribe(struct bus_socket *s, const struct bus_socket_options *options)
+{
+	int rv = 0;
+
+	for (size_t i = 0; i < options->n_topics && rv == 0; i++) {
+		const char *topic = options->topics[i];
+
+		rv = nng_socket_set(s->nng, NNG_OPT_SUB_SUBSCRIBE, topic, strlen(topic));
+	}
+	if (options->n_topics == 0) {
+		rv = nng_socket_set(s->nng, NNG_OPT_SUB_SUBSCRIBE, "", 0);
+	}
+	return from_nng(rv);
+}
+
+static void engine_close(struct bus_socket *s)
+{
+	if (!s || s->is_closed) {
+		return;
+	}
+	s->is_closed = true;
+	s->notify_source = sd_event_source_disable_unref(s->notify_source);
+	s->reopen_source = sd_event_source_disable_unref(s->reopen_source);
+	list_for_each_safe (i, &s->listeners) {
+		listener_free(list_entry(i, struct listener, link));
+	}
+	close_nng(s);
+	list_for_each_safe (j, &s->pending) {
+		pending_free(s, list_entry(j, struct pending, link));
+	}
+	for (struct map_iter i = map_begin(&s->peers); map_next(&s->peers, &i);) {
+		free(i.value);
+	}
+	map_deinit(&s->peers);
+	pipe_queue_deinit(&s->notices);
+	free(s->dial_url);
+	s->loop = sd_event_unref(s->loop);
+	if (s->depth == 0) {
+		free(s);
+	}
+}
+
+static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind kind,
+		       const struct bus_socket_options *options,
+		       const struct bus_socket_handler *handler, void *userdata)
+{
+	struct bus_socket *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		return -ENOMEM;
+	}
+	s->loop = sd_event_ref(loop);
+	s->kind = kind;
+	s->handler = *handler;
+	s->userdata = userdata;
+	s->max_message = options->max_message;
+	s->queue = (int)MIN(MAX(options->queue, 1U), QUEUE_MAX);
+	random_bytes(&s->next_request, sizeof(s->next_request));
+	list_init(&s->listeners);
+	list_init(&s->pending);
+	r = pipe_queue_init(&s->notices, PIPES_MAX, kind == BUS_REQ);
+	if (r == 0) {
+		r = open_nng(s);
+	}
+	if (r == 0) {
+		r = sd_event_add_io(loop, &s->notify_source, s->notices.eventfd, EPOLLIN, on_notify,
+				    s);
+	}
+	if (r >= 0) {
+		r = sd_event_source_set_priority(s->notify_source, SD_EVENT_PRIORITY_NORMAL - 1);
+	}
+	if (r >= 0 && kind == BUS_SUB) {
+		r = subscribe(s, options);
+	}
+	if (r < 0) {
+		engine_close(s);
+		return err_trace(r);
+	}
+	*out = s;
+	return 0;
+}
+
+/* Peers of this very process are mostly our own probes. */
+static void engine_stats(const struct bus_socket *s, struct bus_socket_stats *out)
+{
+	*out = s->stats;
+	out->peers = 0;
+	for (struct map_iter i = map_begin(&s->peers); map_next(&s->peers, &i);) {
+		const struct peer *peer = i.value;
+
+		out->peers += peer->info.has_creds && peer->info.pid == getpid() ? 0 : 1;
+	}
+}
+
+const struct bus_engine bus_engine_nng = {
+	.name = "nng",
+	.open = engine_open,
+	.listen = engine_listen,
+	.dial = engine_dial,
+	.send = engine_send,
+	.stats = engine_stats,
+	.close = engine_close,
+};
