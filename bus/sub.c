@@ -1,0 +1,865 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Mirror of one publisher (the algorithm of docs/protocol.md, section 5).
+ *
+ * Invariants while synced:
+ *  - every event of interest up to `complete` is known;
+ *  - of each first topic segment, events up to covered() were seen in order, so
+ *    an event whose prev_seq is higher, or a heartbeat that is ahead, tells a loss;
+ *  - known[topic] is the seq of what the user got last, and never goes back
+ *    within an instance.
+ * While not synced, live events are held; losing some of them only means that
+ * the next check finds a loss and another sync follows.
+ *
+ * The user's function may free the subscriber, so whatever calls it returns
+ * false when that happened, and nothing is touched afterwards.
+ */
+#include "bus/sub.h"
+
+#include "bus/client.h"
+#include "bus/engine.h"
+#include "bus/limits.h"
+#include "libcommon/arena.h"
+#include "libcommon/clock.h"
+#include "libcommon/list.h"
+#include "libcommon/log.h"
+#include "libcommon/loop.h"
+#include "libcommon/map.h"
+
+#define HEARTBEAT_TOPIC "bus/heartbeat"
+#define SUB_QUEUE	4096	   /* a burst of one event for each of 4,000 VMs is not lost */
+#define SEGMENTS_MAX	64	   /* seen between two heartbeats; there are four today */
+#define TOPICS_MAX	(1U << 18) /* 5,000 VMs have 15,000; this is 40 MB */
+#define SYNC_TIMEOUT_MS 5000	   /* for one page */
+#define RETRY_MIN_US	100000ULL  /* after a failed sync, doubling to ... */
+#define RETRY_MAX_US	2000000ULL /* ... this */
+#define FAILURES_TOLD	3	   /* a restart of the service stays below */
+#define SLEPT_US	500000ULL  /* a timer that late: it was us who stood still */
+#define INSTANCE_LEN	16
+
+enum state {
+	STATE_OFF,     /* nobody heard */
+	STATE_SYNCING, /* a call is out, or the retry timer runs */
+	STATE_SYNCED,
+};
+
+struct topic {
+	uint64_t seq;	/* delivered last; 0 = of an older instance */
+	uint64_t round; /* the full answer that had it last */
+	char name[];
+};
+
+struct segment {
+	char name[BUS_TOPIC_MAX + 1];
+	uint64_t seq;
+};
+
+struct held {
+	struct list node;
+	size_t len;
+	uint8_t data[];
+};
+
+/* The answer that is being fetched, page by page. */
+struct sync {
+	bool is_paging; /* the next question goes on at `position` */
+	bool is_full;
+	bool was_full; /* any part of this sync */
+	uint64_t position;
+	uint64_t first_seq; /* of a full answer's first page */
+	unsigned int n_pages;
+};
+
+struct bus_sub {
+	sd_event *loop;
+	const struct bus_engine *engine;
+	struct bus_socket *socket;
+	struct bus_client *client;
+	char *service;
+	char *prefixes[BUS_PREFIXES_MAX];
+	size_t n_prefixes;
+	bus_sub_fn fn;
+	void *userdata;
+
+	enum state state;
+	bool has_base; /* `complete` holds for `instance` */
+	uint8_t instance[INSTANCE_LEN];
+	uint64_t complete;
+	struct segment segments[SEGMENTS_MAX];
+	size_t n_segments;
+	struct map topics;
+	uint64_t round;
+
+	struct sync sync;
+	uint64_t call_id; /* 0 = none out */
+	unsigned int n_failures;
+	sd_event_source *retry;
+
+	struct list held;
+	size_t n_held, held_bytes;
+
+	sd_event_source *silence;
+	uint64_t heard_ns;
+	bool is_down_told;
+
+	struct bus_sub_stats stats;
+	unsigned int depth; /* of callbacks running */
+	bool is_dead;
+};
+
+/* ---- life ---- */
+
+static void clear_held(struct bus_sub *s)
+{
+	list_for_each_safe (i, &s->held) {
+		list_unlink(i);
+		free(list_entry(i, struct held, node));
+	}
+	s->n_held = 0;
+	s->held_bytes = 0;
+}
+
+static void leave(struct bus_sub *s)
+{
+	if (--s->depth == 0 && s->is_dead) {
+		free(s);
+	}
+}
+
+struct bus_sub *bus_sub_free(struct bus_sub *s)
+{
+	if (!s || s->is_dead) {
+		return NULL;
+	}
+	if (s->socket) {
+		s->engine->close(s->socket);
+	}
+	bus_client_free(s->client);
+	s->retry = sd_event_source_unref(s->retry);
+	s->silence = sd_event_source_unref(s->silence);
+	s->loop = sd_event_unref(s->loop);
+	clear_held(s);
+	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
+		free(i.value);
+	}
+	map_deinit(&s->topics);
+	for (size_t i = 0; i < s->n_prefixes; i++) {
+		free(s->prefixes[i]);
+	}
+	free(s->service);
+	s->is_dead = true;
+	s->depth++;
+	leave(s);
+	return NULL;
+}
+
+static bool deliver(struct bus_sub *s, const struct bus_sub_event *e)
+{
+	s->fn(s, e, s->userdata);
+	return !s->is_dead;
+}
+
+/* ---- topics of interest ---- */
+
+static size_t segment_len(const char *topic)
+{
+	return strcspn(topic, "/");
+}
+
+static bool is_wanted(const struct bus_sub *s, const char *topic)
+{
+	for (size_t i = 0; i < s->n_prefixes; i++) {
+		if (str_starts(topic, s->prefixes[i])) {
+			return true;
+		}
+	}
+	return s->n_prefixes == 0;
+}
+
+/* Whether some topic below the segment may be wanted. */
+static bool is_segment_wanted(const struct bus_sub *s, const char *segment)
+{
+	for (size_t i = 0; i < s->n_prefixes; i++) {
+		const char *prefix = s->prefixes[i];
+		size_t len = segment_len(prefix);
+
+		if (prefix[len] == '/' ? len == strlen(segment) && !memcmp(prefix, segment, len)
+				       : str_starts(segment, prefix)) {
+			return true;
+		}
+	}
+	return s->n_prefixes == 0;
+}
+
+static uint64_t covered(const struct bus_sub *s, const char *segment, size_t len)
+{
+	for (size_t i = 0; i < s->n_segments; i++) {
+		const struct segment *seg = &s->segments[i];
+
+		if (!strncmp(seg->name, segment, len) && seg->name[len] == '\0') {
+			return MAX(seg->seq, s->complete);
+		}
+	}
+	return s->complete;
+}
+
+/* The highest seq that came, of whatever segment. */
+static uint64_t highest_seen(const struct bus_sub *s)
+{
+	uint64_t seq = s->complete;
+
+	for (size_t i = 0; i < s->n_segments; i++) {
+		seq = MAX(seq, s->segments[i].seq);
+	}
+	return seq;
+}
+
+/* false: no room to remember it. */
+static bool set_seen(struct bus_sub *s, const char *segment, size_t len, uint64_t seq)
+{
+	struct segment *seg = s->segments;
+
+	while (seg < s->segments + s->n_segments &&
+	       (strncmp(seg->name, segment, len) || seg->name[len] != '\0')) {
+		seg++;
+	}
+	if (seg == s->segments + SEGMENTS_MAX) {
+		return false;
+	}
+	if (seg == s->segments + s->n_segments) {
+		s->n_segments++;
+		memcpy(seg->name, segment, len);
+		seg->name[len] = '\0';
+		seg->seq = 0;
+	}
+	seg->seq = MAX(seg->seq, seq);
+	return true;
+}
+
+static struct topic *topic_get(struct bus_sub *s, const char *name)
+{
+	struct topic *t = map_get_str(&s->topics, name);
+	size_t size = strlen(name) + 1;
+
+	if (t) {
+		return t;
+	}
+	if (map_size(&s->topics) >= TOPICS_MAX) {
+		log_error("%s publishes more than %u topics: %s is ignored", s->service, TOPICS_MAX,
+			  name);
+		return NULL;
+	}
+	t = calloc(1, sizeof(*t) + size);
+	if (!t) {
+		log_error("out of memory: %s of %s is ignored", name, s->service);
+		return NULL;
+	}
+	memcpy(t->name, name, size);
+	if (map_set_str(&s->topics, name, t, NULL) < 0) {
+		log_error("out of memory: %s of %s is ignored", name, s->service);
+		free(t);
+		return NULL;
+	}
+	return t;
+}
+
+/* Hand an event to the user unless it is old. */
+static bool apply(struct bus_sub *s, const Xenmesh__V1__Event *event, bool is_replayed, size_t size)
+{
+	struct bus_sub_event e = {
+		.what = BUS_SUB_STATE,
+		.topic = event->topic,
+		.event = event,
+		.replayed = is_replayed,
+		.seq = event->seq,
+		.size = size,
+	};
+	struct topic *t;
+
+	if (event->body_case == XENMESH__V1__EVENT__BODY_REMOVED) {
+		t = map_get_str(&s->topics, event->topic);
+		if (!t || t->seq >= event->seq) {
+			return true;
+		}
+		map_remove_str(&s->topics, event->topic);
+		free(t);
+		e.what = BUS_SUB_REMOVED;
+		return deliver(s, &e);
+	}
+	t = topic_get(s, event->topic);
+	if (!t) {
+		return true;
+	}
+	t->round = s->round;
+	if (t->seq >= event->seq) {
+		return true;
+	}
+	t->seq = event->seq;
+	return deliver(s, &e);
+}
+
+static bool is_topic_valid(const char *topic)
+{
+	size_t len = strlen(topic);
+
+	return len > 0 && len <= BUS_TOPIC_MAX;
+}
+
+static bool is_instance(const struct bus_sub *s, const ProtobufCBinaryData *instance)
+{
+	return instance->len == INSTANCE_LEN &&
+	       memcmp(instance->data, s->instance, INSTANCE_LEN) == 0;
+}
+
+/* ---- sync ---- */
+
+static void ask(struct bus_sub *s);
+static bool flush_held(struct bus_sub *s);
+
+static void start_sync(struct bus_sub *s)
+{
+	if (s->call_id) {
+		bus_client_cancel(s->client, s->call_id);
+		s->call_id = 0;
+	}
+	s->retry = sd_event_source_unref(s->retry);
+	s->state = STATE_SYNCING;
+	s->is_down_told = false;
+	s->sync = (struct sync){ 0 };
+	ask(s);
+}
+
+/* The instance is another one: nothing that is known here is worth anything. */
+static void start_over(struct bus_sub *s)
+{
+	s->has_base = false;
+	clear_held(s);
+	start_sync(s);
+}
+
+static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+{
+	start_sync(userdata);
+	return 0;
+}
+
+static void fail_sync(struct bus_sub *s, const char *why)
+{
+	uint64_t delay_us = RETRY_MIN_US << MIN(s->n_failures, 8);
+
+	if (++s->n_failures == FAILURES_TOLD) {
+		log_warning("cannot follow %s, retrying: %s", s->service, why);
+	}
+	if (loop_after(s->loop, &s->retry, MIN(delay_us, RETRY_MAX_US), on_retry, s) < 0) {
+		log_error("out of memory: %s is not followed until it is heard again", s->service);
+		s->state = STATE_OFF;
+	}
+}
+
+static void adopt_instance(struct bus_sub *s, const ProtobufCBinaryData *instance)
+{
+	memcpy(s->instance, instance->data, INSTANCE_LEN);
+	s->has_base = false;
+	s->complete = 0;
+	s->n_segments = 0;
+	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
+		((struct topic *)i.value)->seq = 0;
+	}
+}
+
+/* What a page must satisfy to be the answer to what was asked. NULL or what is wrong. */
+static const char *check_page(const struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
+{
+	bool continues = s->sync.is_paging;
+
+	if (page->instance.len != INSTANCE_LEN) {
+		return "its answer has no instance";
+	}
+	if (!page->full && !is_instance(s, &page->instance)) {
+		return "it was restarted";
+	}
+	if (continues && s->sync.is_full && (!page->full || !is_instance(s, &page->instance))) {
+		return "it was restarted between two pages";
+	}
+	if (page->more &&
+	    page->resume_seq <=
+		    (continues && s->sync.is_full == page->full ? s->sync.position : 0)) {
+		return "its pages do not advance";
+	}
+	return NULL;
+}
+
+static bool apply_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
+{
+	for (size_t i = 0; i < page->n_events; i++) {
+		const Xenmesh__V1__Event *event = page->events[i];
+
+		if (event->seq == 0 || !is_topic_valid(event->topic) ||
+		    !is_wanted(s, event->topic)) {
+			continue;
+		}
+		if (!apply(s, event, true, xenmesh__v1__event__get_packed_size(event))) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* After a full answer: what was in none of its pages is no more. */
+static bool sweep(struct bus_sub *s, uint64_t seq)
+{
+	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
+		_cleanup_(xfreep) struct topic *t = NULL;
+
+		if (((struct topic *)i.value)->round == s->round) {
+			continue;
+		}
+		t = i.value;
+		map_remove(&s->topics, i.key, i.key_len);
+		if (!deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_REMOVED,
+							 .topic = t->name,
+							 .replayed = true,
+							 .seq = seq })) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool finish_sync(struct bus_sub *s, uint64_t seq)
+{
+	s->has_base = true;
+	s->complete = seq;
+	s->n_segments = 0;
+	s->n_failures = 0;
+	s->state = STATE_SYNCED;
+	s->stats.resyncs++;
+	s->stats.full_resyncs += s->sync.was_full;
+	return deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_RESYNCED, .seq = seq }) &&
+	       flush_held(s);
+}
+
+static void on_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
+{
+	struct sync *sync = &s->sync;
+	const char *wrong = check_page(s, page);
+
+	if (wrong) {
+		s->has_base = s->has_base && is_instance(s, &page->instance);
+		fail_sync(s, wrong);
+		return;
+	}
+	if (page->full && !(sync->is_paging && sync->is_full)) {
+		s->round++;
+		sync->first_seq = page->seq;
+		sync->was_full = true;
+		sync->n_pages = 0;
+		if (!is_instance(s, &page->instance)) {
+			adopt_instance(s, &page->instance);
+		}
+	}
+	sync->is_full = page->full;
+	sync->n_pages++;
+	if (!apply_page(s, page)) {
+		return;
+	}
+	if (page->more) {
+		sync->is_paging = true;
+		sync->position = page->resume_seq;
+		ask(s);
+		return;
+	}
+	if (page->full && !sweep(s, page->seq)) {
+		return;
+	}
+	if (page->full && sync->n_pages > 1) {
+		/* A topic of an early page may have been removed since. */
+		s->has_base = true;
+		s->complete = sync->first_seq;
+		sync->is_paging = false;
+		sync->is_full = false;
+		ask(s);
+		return;
+	}
+	finish_sync(s, page->seq);
+}
+
+static void on_answer(struct bus_client *client _unused_, const struct bus_result *result,
+		      void *userdata)
+{
+	struct bus_sub *s = userdata;
+
+	s->depth++;
+	s->call_id = 0;
+	if (result->code == CODE_OK) {
+		on_page(s, (const Xenmesh__V1__ChangesReply *)result->payload);
+	} else {
+		fail_sync(s, result->message);
+	}
+	leave(s);
+}
+
+static void ask(struct bus_sub *s)
+{
+	static const struct bus_call_options options = { .timeout_ms = SYNC_TIMEOUT_MS };
+	Xenmesh__V1__SnapshotRequest snapshot = XENMESH__V1__SNAPSHOT_REQUEST__INIT;
+	Xenmesh__V1__ChangesRequest changes = XENMESH__V1__CHANGES_REQUEST__INIT;
+	const struct sync *sync = &s->sync;
+	int r;
+
+	if (sync->is_paging ? sync->is_full : !s->has_base) {
+		snapshot.prefixes = s->prefixes;
+		snapshot.n_prefixes = s->n_prefixes;
+		snapshot.after_seq = sync->is_paging ? sync->position : 0;
+		r = bus_client_call(s->client, "xenmesh.v1.Bus/Snapshot", &snapshot.base, &options,
+				    on_answer, s, &s->call_id);
+	} else {
+		changes.instance.data = s->instance;
+		changes.instance.len = INSTANCE_LEN;
+		changes.since_seq = sync->is_paging ? sync->position : s->complete;
+		changes.prefixes = s->prefixes;
+		changes.n_prefixes = s->n_prefixes;
+		r = bus_client_call(s->client, "xenmesh.v1.Bus/Changes", &changes.base, &options,
+				    on_answer, s, &s->call_id);
+	}
+	if (r < 0) {
+		fail_sync(s, "out of memory");
+	}
+}
+
+/* ---- live events ---- */
+
+/* at_front: what was taken from there just now, or nothing else is held. */
+static void hold(struct bus_sub *s, const void *data, size_t len, bool at_front)
+{
+	struct held *h;
+
+	if (s->n_held >= BUS_SUB_PENDING_MAX || s->held_bytes + len > BUS_SUB_PENDING_BYTES) {
+		clear_held(s);
+	}
+	h = malloc(sizeof(*h) + len);
+	if (!h) {
+		return; /* as good as lost on the way: found out by prev_seq */
+	}
+	h->len = len;
+	memcpy(h->data, data, len);
+	list_append(at_front ? s->held.next : &s->held, &h->node);
+	s->n_held++;
+	s->held_bytes += len;
+}
+
+/* Up to `seq` at least `at_least` events were lost. Who follows all can tell how many. */
+static bool tell_gap(struct bus_sub *s, uint64_t seq, uint64_t at_least)
+{
+	uint64_t highest = highest_seen(s);
+	uint64_t missed = at_least;
+
+	if (s->n_prefixes == 0 && seq > highest) {
+		missed = MAX(missed, seq - highest);
+	}
+	s->stats.gaps++;
+	s->stats.missed += missed;
+	if (!deliver(s, &(struct bus_sub_event){
+				.what = BUS_SUB_GAP, .seq = seq, .missed = missed })) {
+		return false;
+	}
+	start_sync(s);
+	return true;
+}
+
+static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
+{
+	const Xenmesh__V1__Heartbeat *beat = event->heartbeat;
+	uint64_t n_behind = 0;
+
+	if (s->state != STATE_SYNCED || event->body_case != XENMESH__V1__EVENT__BODY_HEARTBEAT) {
+		return true;
+	}
+	if (!is_instance(s, &event->instance)) {
+		start_over(s);
+		return true;
+	}
+	for (size_t i = 0; i < beat->n_segments; i++) {
+		const char *name = beat->segments[i]->segment;
+
+		if (is_segment_wanted(s, name) &&
+		    beat->segments[i]->seq > covered(s, name, strlen(name))) {
+			n_behind++;
+		}
+	}
+	if (n_behind > 0) {
+		return tell_gap(s, beat->seq, n_behind);
+	}
+	if (beat->seq > s->complete) {
+		s->complete = beat->seq;
+		s->n_segments = 0;
+	}
+	return true;
+}
+
+/* While synced. `data` is kept for later when a loss is found. */
+static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const void *data,
+		     size_t len)
+{
+	size_t seg_len = segment_len(event->topic);
+
+	if (!is_instance(s, &event->instance)) {
+		start_over(s);
+		return true;
+	}
+	if (event->seq <= s->complete) {
+		return true;
+	}
+	if (event->prev_seq > covered(s, event->topic, seg_len)) {
+		hold(s, data, len, true);
+		return tell_gap(s, event->seq - 1, 1);
+	}
+	if (!set_seen(s, event->topic, seg_len, event->seq)) {
+		hold(s, data, len, true);
+		start_sync(s);
+		return true;
+	}
+	return !is_wanted(s, event->topic) || apply(s, event, false, len);
+}
+
+/* A publication: topic, NUL, Event. NULL when it is none. */
+static const Xenmesh__V1__Event *parse(const struct bus_sub *s, struct arena *arena,
+				       const void *data, size_t len)
+{
+	const Xenmesh__V1__Event *event = NULL;
+	const char *topic = data;
+	const char *nul = memchr(data, 0, MIN(len, BUS_TOPIC_MAX + 1));
+
+	arena_init(arena, len * BUS_ARENA_FACTOR + BUS_ARENA_BASE);
+	if (nul) {
+		event = (const Xenmesh__V1__Event *)arena_unpack(
+			arena, &xenmesh__v1__event__descriptor, nul + 1,
+			len - (size_t)(nul + 1 - topic));
+	}
+	if (!event || !streq(event->topic, topic) || !is_topic_valid(topic)) {
+		log_warning("%s published %zu bytes that are no event", s->service, len);
+		return NULL;
+	}
+	return event;
+}
+
+static bool process(struct bus_sub *s, const void *data, size_t len)
+{
+	_cleanup_(arena_deinit) struct arena arena = { 0 };
+	const Xenmesh__V1__Event *event = parse(s, &arena, data, len);
+
+	if (!event) {
+		return true;
+	}
+	if (streq(event->topic, HEARTBEAT_TOPIC)) {
+		return on_heartbeat(s, event);
+	}
+	return on_event(s, event, data, len);
+}
+
+/* Until none is left or a sync is needed again. */
+static bool flush_held(struct bus_sub *s)
+{
+	struct held *h;
+	bool alive = true;
+
+	while (alive && s->state == STATE_SYNCED && (h = list_first(&s->held, struct held, node))) {
+		list_unlink(&h->node);
+		s->n_held--;
+		s->held_bytes -= h->len;
+		alive = process(s, h->data, h->len);
+		free(h);
+	}
+	return alive;
+}
+
+/* ---- connection and silence ---- */
+
+static void go_down(struct bus_sub *s)
+{
+	if (s->call_id) {
+		bus_client_cancel(s->client, s->call_id);
+		s->call_id = 0;
+	}
+	s->retry = sd_event_source_unref(s->retry);
+	s->state = STATE_OFF;
+	clear_held(s);
+	if (!s->is_down_told) {
+		s->is_down_told = true;
+		deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_DOWN, .seq = s->complete });
+	}
+}
+
+static int on_silence(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void watch_silence(struct bus_sub *s, uint64_t delay_us)
+{
+	if (loop_after(s->loop, &s->silence, delay_us, on_silence, s) < 0) {
+		log_error("out of memory: a silent %s will not be noticed", s->service);
+		return;
+	}
+	/* After whatever has come meanwhile. */
+	sd_event_source_set_priority(s->silence, SD_EVENT_PRIORITY_IDLE);
+}
+
+static int on_silence(sd_event_source *source _unused_, uint64_t usec, void *userdata)
+{
+	struct bus_sub *s = userdata;
+	uint64_t now = clock_boot_ns();
+	uint64_t silent_us = (now - s->heard_ns) / 1000;
+
+	s->depth++;
+	if (silent_us < BUS_SILENCE_US) {
+		watch_silence(s, BUS_SILENCE_US - silent_us);
+	} else if (now / 1000 > usec + SLEPT_US) {
+		watch_silence(s, 2 * BUS_HEARTBEAT_US);
+	} else {
+		watch_silence(s, BUS_SILENCE_US);
+		go_down(s);
+	}
+	leave(s);
+	return 0;
+}
+
+static void on_message(struct bus_socket *socket _unused_, const struct bus_peer *peer _unused_,
+		       const struct bus_route *route _unused_, const void *data, size_t len,
+		       void *userdata)
+{
+	struct bus_sub *s = userdata;
+	bool is_heartbeat = len > sizeof(HEARTBEAT_TOPIC) &&
+			    memcmp(data, HEARTBEAT_TOPIC, sizeof(HEARTBEAT_TOPIC)) == 0;
+
+	s->depth++;
+	s->heard_ns = clock_boot_ns();
+	s->stats.bytes += len;
+	s->stats.events += !is_heartbeat;
+	if (s->state == STATE_OFF) {
+		start_sync(s);
+	}
+	if (s->state == STATE_SYNCED) {
+		process(s, data, len);
+	} else if (!is_heartbeat) {
+		hold(s, data, len, false);
+	}
+	leave(s);
+}
+
+static void on_link(struct bus_socket *socket _unused_, const struct bus_peer *peer _unused_,
+		    bool up, void *userdata)
+{
+	struct bus_sub *s = userdata;
+
+	s->depth++;
+	if (up) {
+		s->heard_ns = clock_boot_ns();
+		clear_held(s);
+		start_sync(s);
+	} else {
+		go_down(s);
+	}
+	leave(s);
+}
+
+/* ---- the interface ---- */
+
+/* Whole first segments: only then the continuity of prev_seq can be seen. */
+static int open_socket(struct bus_sub *s, const char *url)
+{
+	static const struct bus_socket_handler handler = { on_message, on_link };
+	char first[BUS_PREFIXES_MAX][BUS_TOPIC_MAX + 1];
+	const char *topics[BUS_PREFIXES_MAX + 1];
+	struct bus_socket_options options = {
+		.max_message = BUS_EVENT_MAX + BUS_TOPIC_MAX + 1,
+		.queue = SUB_QUEUE,
+		.topics = topics,
+	};
+	int r;
+
+	for (size_t i = 0; i < s->n_prefixes; i++) {
+		size_t len = segment_len(s->prefixes[i]);
+
+		len += s->prefixes[i][len] == '/';
+		memcpy(first[i], s->prefixes[i], len);
+		first[i][len] = '\0';
+		topics[options.n_topics++] = first[i];
+	}
+	topics[options.n_topics++] = s->n_prefixes > 0 ? HEARTBEAT_TOPIC : "";
+	r = s->engine->open(&s->socket, s->loop, BUS_SUB, &options, &handler, s);
+	if (r < 0) {
+		return r;
+	}
+	return s->engine->dial(s->socket, url);
+}
+
+static int set_prefixes(struct bus_sub *s, const char *const *prefixes, size_t n_prefixes)
+{
+	if (n_prefixes > BUS_PREFIXES_MAX) {
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < n_prefixes; i++) {
+		if (strlen(prefixes[i]) > BUS_TOPIC_MAX) {
+			return -EINVAL;
+		}
+		s->prefixes[i] = strdup(prefixes[i]);
+		if (!s->prefixes[i]) {
+			return -ENOMEM;
+		}
+		s->n_prefixes++;
+	}
+	return 0;
+}
+
+int bus_sub_new(struct bus_sub **out, sd_event *loop, const struct topology *topology,
+		const char *service, const char *const *prefixes, size_t n_prefixes,
+		const char *client_name, bus_sub_fn fn, void *userdata)
+{
+	const struct topology_service *where = topology_service(topology, service);
+	_cleanup_(bus_sub_freep) struct bus_sub *s = NULL;
+	int r;
+
+	if (!where || where->pub.n_urls == 0) {
+		return -ENOENT;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		return -ENOMEM;
+	}
+	list_init(&s->held);
+	s->loop = sd_event_ref(loop);
+	s->fn = fn;
+	s->userdata = userdata;
+	s->heard_ns = clock_boot_ns();
+	s->engine = bus_engine_for(where->pub.urls[0]);
+	s->service = strdup(service);
+	if (!s->service) {
+		return -ENOMEM;
+	}
+	if (!s->engine) {
+		return -EPROTONOSUPPORT;
+	}
+	r = set_prefixes(s, prefixes, n_prefixes);
+	if (r < 0) {
+		return r;
+	}
+	r = bus_client_new(&s->client, loop, topology, service, client_name);
+	if (r < 0) {
+		return r;
+	}
+	r = open_socket(s, where->pub.urls[0]);
+	if (r < 0) {
+		return r;
+	}
+	watch_silence(s, BUS_SILENCE_US);
+	*out = STEAL(s);
+	return 0;
+}
+
+bool bus_sub_is_synced(const struct bus_sub *s)
+{
+	return s->state == STATE_SYNCED;
+}
+
+void bus_sub_stats(const struct bus_sub *s, struct bus_sub_stats *out)
+{
+	*out = s->stats;
+}
