@@ -284,7 +284,7 @@ static void do_unix(int conn, const char *path)
 		answer(conn, -ENAMETOOLONG);
 		return;
 	}
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		answer(conn, -errno);
 		return;
