@@ -9,7 +9,9 @@
  *    without a peer is dropped: whoever sent it is gone.
  *  - REQ: an nng socket serves one pipe in its life. What nng still holds when
  *    the pipe goes is closed away with it, so nothing is sent over another one.
- *  - An ipc listener is watched by a peer of our own (bus/sp_watch.h).
+ *  - An ipc listener is watched by a peer of our own (bus/sp_watch.h). Closing a
+ *    deaf one, nng 1.5.2 leaks the connections that waited in it: two
+ *    descriptors and 6 KiB each time, as measured.
  */
 #include "bus/engine.h"
 

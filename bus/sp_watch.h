@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Watch over an ipc:// listener: once a second a peer of our own connects, and
+ * Watch over an ipc:// listener: every 0.7 s a peer of our own connects, and
  * must become a connection of the listener's.  nng 1.5.2 stops accepting for
  * ever when a peer vanishes while it connects, though it still shakes hands.
  */
