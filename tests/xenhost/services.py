@@ -7,7 +7,7 @@ import time
 from host import HostError, HostTimeout
 from runner import expect
 
-METRICS_URL = "http://127.0.0.1:9120/metrics"
+METRICS_URL = "http://127.0.0.1:9780/metrics"
 # What the bus calls a service, in topology.conf and in `xenmesh bus ping`.
 BUS_NAMES = ("ops", "metrics", "agent-bridge")
 # (name here, user, command): in the order in which systemd would start them.
