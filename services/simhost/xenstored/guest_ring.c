@@ -15,12 +15,10 @@
 #include "services/simhost/xenstored/guest_ring.h"
 
 #include <sys/file.h>
-#include <sys/uio.h>
 
 #include "libcommon/base.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
-#include "libcommon/list.h"
 #include "services/simhost/xenstored/sim_dir.h"
 
 /* Messages of one ring before the others have their turn. */
@@ -38,7 +36,7 @@ struct guest_ring_hub {
 };
 
 struct call {
-	struct list link;
+	struct call *next;
 	uint32_t id;
 	uint32_t type;
 	guest_ring_reply_fn fn;
@@ -47,7 +45,7 @@ struct call {
 
 /* Bytes on their way out: a request, or raw ones. */
 struct chunk {
-	struct list link;
+	struct chunk *next;
 	size_t start; /* sent already */
 	size_t len;
 	char data[];
@@ -65,10 +63,12 @@ struct guest_ring {
 	bool is_closed;
 	bool is_busy; /* guest_ring_free() leaves the memory to turn() */
 
-	struct list calls; /* in the order of sending */
+	struct call *calls; /* in the order of sending */
+	struct call **calls_end;
 	size_t n_calls;
 
-	struct list unsent; /* chunks */
+	struct chunk *unsent; /* in the order of sending */
+	struct chunk **unsent_end;
 	size_t unsent_bytes;
 
 	/* A message longer than the ring, under way: its header is out of the ring. */
@@ -290,12 +290,24 @@ static void set_broken(struct guest_ring *ring, int error)
 	}
 }
 
+static void drop_first_chunk(struct guest_ring *ring)
+{
+	struct chunk *chunk = ring->unsent;
+
+	ring->unsent = chunk->next;
+	if (!ring->unsent) {
+		ring->unsent_end = &ring->unsent;
+	}
+	free(chunk);
+}
+
 static void flush_unsent(struct guest_ring *ring)
 {
 	struct chunk *chunk;
 	ssize_t n;
 
-	while (ring->error == 0 && (chunk = list_first(&ring->unsent, struct chunk, link))) {
+	while (ring->error == 0 && ring->unsent) {
+		chunk = ring->unsent;
 		n = page_put(ring, chunk->data + chunk->start, chunk->len - chunk->start);
 		if (n < 0) {
 			set_broken(ring, (int)n);
@@ -306,23 +318,39 @@ static void flush_unsent(struct guest_ring *ring)
 		chunk->start += (size_t)n;
 		ring->unsent_bytes -= (size_t)n;
 		if (chunk->start == chunk->len) {
-			list_unlink(&chunk->link);
-			free(chunk);
+			drop_first_chunk(ring);
 		}
 	}
 }
 
-/* Queue the pieces as a whole and send what goes.  0, -ECONNRESET, -ENOBUFS, -ENOMEM. */
-static int send_pieces(struct guest_ring *ring, const struct iovec *pieces, size_t n_pieces)
+struct piece {
+	const void *data;
+	size_t len;
+};
+
+static size_t pieces_len(const struct piece *pieces, size_t n_pieces)
 {
-	struct chunk *chunk;
 	size_t len = 0;
+
+	for (size_t i = 0; i < n_pieces; i++) {
+		len += pieces[i].len;
+	}
+	return len;
+}
+
+/*
+ * Queue a header (or NULL) and pieces as a whole, and send what goes.  0, -ECONNRESET, -ENOBUFS,
+ * -ENOMEM.
+ */
+static int send_chunk(struct guest_ring *ring, const struct xsd_sockmsg *header,
+		      const struct piece *pieces, size_t n_pieces)
+{
+	size_t header_len = header ? sizeof(*header) : 0;
+	size_t len = header_len + pieces_len(pieces, n_pieces);
+	struct chunk *chunk;
 
 	if (ring->error != 0 || ring->is_closed) {
 		return -ECONNRESET;
-	}
-	for (size_t i = 0; i < n_pieces; i++) {
-		len += pieces[i].iov_len;
 	}
 	if (len > GUEST_RING_MAX_UNSENT_BYTES - ring->unsent_bytes) {
 		return -ENOBUFS;
@@ -331,41 +359,44 @@ static int send_pieces(struct guest_ring *ring, const struct iovec *pieces, size
 	if (!chunk) {
 		return -ENOMEM;
 	}
+	if (header) {
+		memcpy(chunk->data, header, header_len);
+	}
+	chunk->len = header_len;
 	for (size_t i = 0; i < n_pieces; i++) {
-		if (pieces[i].iov_len > 0) {
-			memcpy(chunk->data + chunk->len, pieces[i].iov_base, pieces[i].iov_len);
-			chunk->len += pieces[i].iov_len;
+		if (pieces[i].len > 0) {
+			memcpy(chunk->data + chunk->len, pieces[i].data, pieces[i].len);
+			chunk->len += pieces[i].len;
 		}
 	}
-	list_append(&ring->unsent, &chunk->link);
+	*ring->unsent_end = chunk;
+	ring->unsent_end = &chunk->next;
 	ring->unsent_bytes += len;
 	flush_unsent(ring);
 	return 0;
 }
 
-#define PIECE(data, len) ((struct iovec){ .iov_base = (void *)(uintptr_t)(data), .iov_len = (len) })
-
 int guest_ring_send_raw(struct guest_ring *ring, const void *data, size_t len)
 {
-	if (len == 0) {
-		return 0;
-	}
-	return send_pieces(ring, &PIECE(data, len), 1);
+	const struct piece piece = { data, len };
+
+	return len == 0 ? 0 : send_chunk(ring, NULL, &piece, 1);
 }
 
-/* pieces[0] is left free for the header. */
 static int send_request(struct guest_ring *ring, uint32_t type, uint32_t tx_id,
-			struct iovec *pieces, size_t n_pieces, guest_ring_reply_fn fn,
+			const struct piece *pieces, size_t n_pieces, guest_ring_reply_fn fn,
 			void *userdata)
 {
-	struct xsd_sockmsg header = { .type = type, .req_id = ring->last_id + 1, .tx_id = tx_id };
+	size_t len = pieces_len(pieces, n_pieces);
+	const struct xsd_sockmsg header = {
+		.type = type,
+		.req_id = ring->last_id + 1,
+		.tx_id = tx_id,
+		.len = (uint32_t)len,
+	};
 	struct call *call;
-	size_t len = 0;
 	int r;
 
-	for (size_t i = 1; i < n_pieces; i++) {
-		len += pieces[i].iov_len;
-	}
 	if (len > XENSTORE_PAYLOAD_MAX) {
 		return -E2BIG;
 	}
@@ -376,9 +407,7 @@ static int send_request(struct guest_ring *ring, uint32_t type, uint32_t tx_id,
 	if (!call) {
 		return -ENOMEM;
 	}
-	header.len = (uint32_t)len;
-	pieces[0] = PIECE(&header, sizeof(header));
-	r = send_pieces(ring, pieces, n_pieces);
+	r = send_chunk(ring, &header, pieces, n_pieces);
 	if (r < 0) {
 		free(call);
 		return r;
@@ -387,7 +416,8 @@ static int send_request(struct guest_ring *ring, uint32_t type, uint32_t tx_id,
 	call->type = type;
 	call->fn = fn;
 	call->userdata = userdata;
-	list_append(&ring->calls, &call->link);
+	*ring->calls_end = call;
+	ring->calls_end = &call->next;
 	ring->n_calls++;
 	return 0;
 }
@@ -396,23 +426,17 @@ static int send_request(struct guest_ring *ring, uint32_t type, uint32_t tx_id,
 static int send_strings(struct guest_ring *ring, uint32_t type, const char *a, const char *b,
 			guest_ring_reply_fn fn, void *userdata)
 {
-	struct iovec pieces[3];
-	size_t n = 2;
+	const struct piece pieces[] = { { a, strlen(a) + 1 }, { b, b ? strlen(b) + 1 : 0 } };
 
-	pieces[1] = PIECE(a, strlen(a) + 1);
-	if (b) {
-		pieces[n++] = PIECE(b, strlen(b) + 1);
-	}
-	return send_request(ring, type, 0, pieces, n, fn, userdata);
+	return send_request(ring, type, 0, pieces, ARRAY_LEN(pieces), fn, userdata);
 }
 
 int guest_ring_request(struct guest_ring *ring, uint32_t type, uint32_t tx_id, const void *payload,
 		       size_t len, guest_ring_reply_fn fn, void *userdata)
 {
-	struct iovec pieces[2];
+	const struct piece piece = { payload, len };
 
-	pieces[1] = PIECE(payload, len);
-	return send_request(ring, type, tx_id, pieces, 2, fn, userdata);
+	return send_request(ring, type, tx_id, &piece, 1, fn, userdata);
 }
 
 int guest_ring_reset_watches(struct guest_ring *ring, guest_ring_reply_fn fn, void *userdata)
@@ -429,11 +453,9 @@ int guest_ring_read(struct guest_ring *ring, const char *path, guest_ring_reply_
 int guest_ring_write(struct guest_ring *ring, const char *path, const void *value, size_t len,
 		     guest_ring_reply_fn fn, void *userdata)
 {
-	struct iovec pieces[3];
+	const struct piece pieces[] = { { path, strlen(path) + 1 }, { value, len } };
 
-	pieces[1] = PIECE(path, strlen(path) + 1);
-	pieces[2] = PIECE(value, len);
-	return send_request(ring, XS_WRITE, 0, pieces, 3, fn, userdata);
+	return send_request(ring, XS_WRITE, 0, pieces, ARRAY_LEN(pieces), fn, userdata);
 }
 
 int guest_ring_mkdir(struct guest_ring *ring, const char *path, guest_ring_reply_fn fn,
@@ -467,10 +489,16 @@ int guest_ring_unwatch(struct guest_ring *ring, const char *path, const char *to
 
 /* --- receiving -------------------------------------------------------------------------- */
 
-static void finish_call(struct guest_ring *ring, struct call *call, int error, const char *data,
+/* Take the call that *link points to out of the list, and answer it. */
+static void finish_call(struct guest_ring *ring, struct call **link, int error, const char *data,
 			size_t len)
 {
-	list_unlink(&call->link);
+	struct call *call = *link;
+
+	*link = call->next;
+	if (!*link) {
+		ring->calls_end = link;
+	}
 	ring->n_calls--;
 	if (call->fn) {
 		call->fn(ring, error, error ? NULL : data, error ? 0 : len, call->userdata);
@@ -478,12 +506,11 @@ static void finish_call(struct guest_ring *ring, struct call *call, int error, c
 	free(call);
 }
 
+/* Nothing is added meanwhile: the ring is broken or closed. */
 static void fail_calls(struct guest_ring *ring, int error)
 {
-	struct call *call;
-
-	while ((call = list_first(&ring->calls, struct call, link))) {
-		finish_call(ring, call, error, NULL, 0);
+	while (ring->calls) {
+		finish_call(ring, &ring->calls, error, NULL, 0);
 	}
 }
 
@@ -499,16 +526,18 @@ static int parse_error(const char *name)
 	return streq(name, "EQUOTA") ? -EDQUOT : -EIO;
 }
 
-static struct call *find_call(struct guest_ring *ring, const struct xsd_sockmsg *header)
+/* What points to the call that the reply belongs to, or NULL.  Nearly always it is the first. */
+static struct call **find_call(struct guest_ring *ring, const struct xsd_sockmsg *header)
 {
-	list_for_each (i, &ring->calls) {
-		struct call *call = list_entry(i, struct call, link);
+	struct call **link = &ring->calls;
 
-		if (call->id == header->req_id) {
-			return header->type == call->type || header->type == XS_ERROR ? call : NULL;
-		}
+	while (*link && (*link)->id != header->req_id) {
+		link = &(*link)->next;
 	}
-	return NULL;
+	if (!*link || (header->type != (*link)->type && header->type != XS_ERROR)) {
+		return NULL;
+	}
+	return link;
 }
 
 static void deliver_watch(struct guest_ring *ring, const char *payload, size_t len)
@@ -527,7 +556,7 @@ static void deliver_watch(struct guest_ring *ring, const char *payload, size_t l
 /* payload is complete and has a NUL after it. */
 static void deliver(struct guest_ring *ring, const struct xsd_sockmsg *header, const char *payload)
 {
-	struct call *call;
+	struct call **call;
 
 	if (header->type == XS_WATCH_EVENT) {
 		deliver_watch(ring, payload, header->len);
@@ -643,11 +672,8 @@ static void tell_broken(struct guest_ring *ring)
 
 static void ring_destroy(struct guest_ring *ring)
 {
-	struct chunk *chunk;
-
-	while ((chunk = list_first(&ring->unsent, struct chunk, link))) {
-		list_unlink(&chunk->link);
-		free(chunk);
+	while (ring->unsent) {
+		drop_first_chunk(ring);
 	}
 	free(ring->payload);
 	free(ring);
@@ -722,8 +748,8 @@ int guest_ring_new(struct guest_ring **out, struct guest_ring_hub *hub, uint32_t
 	ring->userdata = userdata;
 	/* Not what a predecessor's unanswered requests had. */
 	ring->last_id = (uint32_t)clock_boot_ns();
-	list_init(&ring->calls);
-	list_init(&ring->unsent);
+	ring->calls_end = &ring->calls;
+	ring->unsent_end = &ring->unsent;
 	hub->rings[domid] = ring;
 	hub->own[domid / 64] |= UINT64_C(1) << (domid % 64);
 	hub->n_rings++;

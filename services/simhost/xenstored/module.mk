@@ -12,4 +12,4 @@ $(SIMXEN_SO): $(SIMXEN_SRC) services/simhost/xenstored/sim_table.h
 		-shared -Wl,-z,relro,-z,now -o $@ $(SIMXEN_SRC)
 
 programs: $(SIMXEN_SO)
-$(BUILD)/tests/unit/test_guest_ring: | $(SIMXEN_SO)
+$(addprefix $(BUILD)/tests/unit/,test_guest_ring test_sim_xenstored): | $(SIMXEN_SO)

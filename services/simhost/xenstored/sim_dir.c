@@ -18,10 +18,20 @@
 #include "libcommon/base.h"
 #include "libcommon/err.h"
 
+/* 0 if the directory belongs to this user and only this user may write to it. */
+static int check_owner(int dir_fd)
+{
+	struct stat st;
+
+	if (fstat(dir_fd, &st) < 0) {
+		return err_trace(err_errno());
+	}
+	return st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) ? -EPERM : 0;
+}
+
 int sim_dir_open(const char *path, int *fd)
 {
-	_cleanup_(xclosep) int dir_fd = -1;
-	struct stat st;
+	int dir_fd, r;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST) {
 		return err_errno();
@@ -30,14 +40,12 @@ int sim_dir_open(const char *path, int *fd)
 	if (dir_fd < 0) {
 		return err_errno();
 	}
-	if (fstat(dir_fd, &st) < 0) {
-		return err_trace(err_errno());
-	}
-	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
-		return -EPERM;
+	r = check_owner(dir_fd);
+	if (r < 0) {
+		close(dir_fd);
+		return r;
 	}
 	*fd = dir_fd;
-	dir_fd = -1;
 	return 0;
 }
 
@@ -98,40 +106,44 @@ static int make_bells(int dir_fd)
 static int make_xsd_port(int dir_fd)
 {
 	static const char text[] = "1\n";
-	_cleanup_(xclosep) int fd = -1;
+	int r = 0;
+	int fd;
 
 	fd = openat(dir_fd, SIM_FILE_XSD_PORT, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, text, sizeof(text) - 1) != sizeof(text) - 1) {
+	if (fd < 0) {
 		return err_trace(err_errno());
 	}
-	return 0;
+	if (write(fd, text, sizeof(text) - 1) != sizeof(text) - 1) {
+		r = err_errno();
+	}
+	close(fd);
+	return err_trace(r);
 }
 
-/* Map all of a file; -EPROTO if it has not the size that this version gives it. */
-static int map_file(int fd, size_t size, void **out)
+/* Map all of a file; NULL and errno, which is EPROTO if it has not this version's size. */
+static void *map_file(int fd, size_t size)
 {
 	struct stat st;
 	void *address;
 
 	if (fstat(fd, &st) < 0) {
-		return err_trace(err_errno());
+		return NULL;
 	}
 	if (st.st_size != (off_t)size) {
-		return -EPROTO;
+		errno = EPROTO;
+		return NULL;
 	}
 	address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (address == MAP_FAILED) {
-		return err_trace(err_errno());
+		return NULL;
 	}
-	*out = address;
-	return 0;
+	return address;
 }
 
 static int init_table(int dir_fd)
 {
 	_cleanup_(xclosep) int fd = -1;
 	struct sim_table *table;
-	void *address;
 	int r;
 
 	r = make_file(dir_fd, SIM_FILE_TABLE, sizeof(*table), sizeof(*table));
@@ -142,11 +154,10 @@ static int init_table(int dir_fd)
 	if (fd < 0) {
 		return err_trace(err_errno());
 	}
-	r = map_file(fd, sizeof(*table), &address);
-	if (r < 0) {
-		return err_trace(r);
+	table = map_file(fd, sizeof(*table));
+	if (!table) {
+		return err_trace(err_errno());
 	}
-	table = address;
 	table->magic = SIM_TABLE_MAGIC;
 	table->version = SIM_TABLE_VERSION;
 	table->size_bytes = sizeof(*table);
@@ -154,7 +165,7 @@ static int init_table(int dir_fd)
 		atomic_init(&table->domains[i].hub, SIM_NO_HUB);
 	}
 	atomic_store(&table->domains[0].flags, SIM_DOMAIN_PRESENT);
-	munmap(address, sizeof(*table));
+	munmap(table, sizeof(*table));
 	return 0;
 }
 
@@ -184,18 +195,15 @@ int sim_dir_populate(int fd)
 static int attach_table(struct sim_dir *dir)
 {
 	_cleanup_(xclosep) int fd = -1;
-	void *address;
-	int r;
 
 	fd = openat(dir->fd, SIM_FILE_TABLE, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		return err_errno();
 	}
-	r = map_file(fd, sizeof(struct sim_table), &address);
-	if (r < 0) {
-		return r;
+	dir->table = map_file(fd, sizeof(struct sim_table));
+	if (!dir->table) {
+		return err_errno();
 	}
-	dir->table = address;
 	if (dir->table->magic != SIM_TABLE_MAGIC || dir->table->version != SIM_TABLE_VERSION) {
 		return -EPROTO;
 	}
@@ -204,7 +212,6 @@ static int attach_table(struct sim_dir *dir)
 
 static int attach(struct sim_dir *dir, const char *path)
 {
-	void *address;
 	int r;
 
 	dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -219,11 +226,10 @@ static int attach(struct sim_dir *dir, const char *path)
 	if (dir->rings_fd < 0) {
 		return err_errno();
 	}
-	r = map_file(dir->rings_fd, SIM_RINGS_BYTES, &address);
-	if (r < 0) {
-		return r;
+	dir->rings = map_file(dir->rings_fd, SIM_RINGS_BYTES);
+	if (!dir->rings) {
+		return err_errno();
 	}
-	dir->rings = address;
 	dir->bell_xenstored_fd = openat(dir->fd, SIM_FILE_BELL_XENSTORED,
 					O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	return dir->bell_xenstored_fd < 0 ? err_errno() : 0;
@@ -275,7 +281,10 @@ int sim_dir_open_hub_bell(const struct sim_dir *dir, uint32_t index)
 
 	snprintf(name, sizeof(name), SIM_FILE_BELL_GUESTS, index);
 	fd = openat(dir->fd, name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? err_errno() : fd;
+	if (fd < 0) {
+		return err_errno();
+	}
+	return fd;
 }
 
 void sim_dir_drain_bell(int fd)

@@ -20,29 +20,30 @@ static int io_error(void)
 									       : err_errno();
 }
 
-static int connect_socket(const char *path, uint32_t timeout_ms)
+static int set_timeouts(int fd, uint32_t timeout_ms)
 {
 	const struct timeval timeout = { .tv_sec = (time_t)(timeout_ms / 1000),
 					 .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000) };
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0) {
+		return err_trace(err_errno());
+	}
+	return 0;
+}
+
+static int connect_socket(int fd, const char *path)
+{
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	_cleanup_(xclosep) int fd = -1;
-	int result;
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		return -ENAMETOOLONG;
 	}
 	memcpy(address.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0) {
-		return err_trace(err_errno());
-	}
 	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
 		return io_error();
 	}
-	result = fd;
-	fd = -1;
-	return result;
+	return 0;
 }
 
 static int receive_all(int fd, void *data, size_t len)
@@ -104,9 +105,16 @@ int sim_dom0_init(const char *socket_path, uint32_t timeout_ms)
 	_cleanup_(xclosep) int fd = -1;
 	int r;
 
-	fd = connect_socket(socket_path, timeout_ms);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
-		return fd;
+		return err_trace(err_errno());
+	}
+	r = set_timeouts(fd, timeout_ms);
+	if (r == 0) {
+		r = connect_socket(fd, socket_path);
+	}
+	if (r < 0) {
+		return r;
 	}
 	r = request(fd, XS_READ, domid_path, sizeof(domid_path));
 	if (r <= 0) {

@@ -145,7 +145,7 @@ static int check_xenstored(const char *path, char *error)
 
 struct spawn {
 	const char *argv[MAX_ARGS];
-	char *envp[5];
+	const char *envp[5];
 	char env_dir[PATH_MAX + 32];
 	char env_run[PATH_MAX + 32];
 	char env_preload[PATH_MAX + 32];
@@ -172,7 +172,7 @@ static void run_child(const struct spawn *spawn)
 	    fcntl(spawn->pid_file_fd, F_SETFD, 0) == 0 &&
 	    (spawn->survives || prctl(PR_SET_PDEATHSIG, SIGKILL) == 0) &&
 	    getppid() == spawn->parent) {
-		execve(spawn->argv[0], (char *const *)spawn->argv, spawn->envp);
+		execve(spawn->argv[0], (char *const *)spawn->argv, (char *const *)spawn->envp);
 	}
 	(void)!write(spawn->log_fd, message, sizeof(message) - 1);
 	_exit(127);
@@ -202,7 +202,13 @@ static int fill_spawn(struct spawn *spawn, const struct sim_xenstored *xs,
 	spawn->envp[0] = spawn->env_dir;
 	spawn->envp[1] = spawn->env_run;
 	spawn->envp[2] = spawn->env_preload;
-	spawn->envp[3] = NULL;
+	/*
+	 * At each change of permissions xenstored reads the node's parent once per guest, frees
+	 * it all after the request, and glibc gives the memory back to the kernel only to ask
+	 * for it again.  With thousands of guests that is most of its time.
+	 */
+	spawn->envp[3] = "MALLOC_TRIM_THRESHOLD_=268435456";
+	spawn->envp[4] = NULL;
 	spawn->pid_file_fd = xs->pid_file_fd;
 	spawn->parent = getpid();
 	spawn->survives = options->survives;
@@ -290,7 +296,7 @@ static int start(struct sim_xenstored *xs, const struct sim_xenstored_options *o
 							: SIM_XENSTORED_PATH;
 	_cleanup_(xclosep) int ready_fd = -1;
 	char shim[PATH_MAX], line[512];
-	struct spawn spawn;
+	struct spawn spawn = { 0 };
 	int r;
 
 	r = check_xenstored(xenstored, error);
@@ -300,7 +306,7 @@ static int start(struct sim_xenstored *xs, const struct sim_xenstored_options *o
 	if (r == 0) {
 		r = fill_spawn(&spawn, xs, options, xenstored, shim, error);
 	}
-	if (r < 0) {
+	if (r != 0) {
 		return r;
 	}
 	r = sim_dir_populate(xs->dir.fd);
