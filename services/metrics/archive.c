@@ -68,28 +68,37 @@ static size_t cfs_of(size_t level)
 	return level ? N_CF : 1;
 }
 
-static size_t layout(struct archive *a, char *base, uint32_t capacity)
-{
-	size_t offset = sizeof(struct header);
+struct offsets {
+	size_t sources;
+	size_t accumulators;
+	size_t rings[ARCHIVE_N_LEVELS];
+	size_t end;
+};
 
-	a->sources = (struct source *)(void *)(base + offset);
-	offset += capacity * sizeof(struct source);
-	a->accumulators = (struct accumulator *)(void *)(base + offset);
-	offset += 2ULL * N_COARSE * capacity * sizeof(struct accumulator);
+static struct offsets offsets_for(uint32_t capacity)
+{
+	struct offsets o = { .sources = sizeof(struct header) };
+
+	o.accumulators = o.sources + capacity * sizeof(struct source);
+	o.end = o.accumulators + 2ULL * N_COARSE * capacity * sizeof(struct accumulator);
 	for (size_t level = 0; level < ARCHIVE_N_LEVELS; level++) {
-		a->rings[level] = (double *)(void *)(base + offset);
-		offset += (size_t)archive_levels[level].rows * cfs_of(level) * capacity *
-			  sizeof(double);
+		o.rings[level] = o.end;
+		o.end += (size_t)archive_levels[level].rows * cfs_of(level) * capacity *
+			 sizeof(double);
 	}
-	return offset;
+	return o;
 }
 
-static size_t size_for(uint32_t capacity)
+static void layout(struct archive *a, uint32_t capacity)
 {
-	static char nowhere[1];
-	struct archive a;
+	struct offsets o = offsets_for(capacity);
+	char *base = (char *)a->header;
 
-	return layout(&a, nowhere, capacity);
+	a->sources = (struct source *)(void *)(base + o.sources);
+	a->accumulators = (struct accumulator *)(void *)(base + o.accumulators);
+	for (size_t level = 0; level < ARCHIVE_N_LEVELS; level++) {
+		a->rings[level] = (double *)(void *)(base + o.rings[level]);
+	}
 }
 
 static struct accumulator *accumulator(const struct archive *a, int64_t slot, size_t coarse)
@@ -129,7 +138,7 @@ static bool header_is_sane(const struct header *h, size_t size)
 {
 	if (h->magic != MAGIC || h->version != VERSION || h->capacity > ARCHIVE_SOURCES_MAX ||
 	    h->capacity < COLUMNS_FIRST || h->n_columns > h->capacity ||
-	    size != size_for(h->capacity) || h->last_slot < 0 || h->first_slot < 0) {
+	    size != offsets_for(h->capacity).end || h->last_slot < 0 || h->first_slot < 0) {
 		return false;
 	}
 	for (uint32_t i = 0; i < h->n_columns; i++) {
@@ -164,8 +173,8 @@ static int map_existing(struct archive *a, int fd)
 	if (fstat(fd, &st) < 0) {
 		return err_errno();
 	}
-	if (!S_ISREG(st.st_mode) || (size_t)st.st_size < size_for(COLUMNS_FIRST) ||
-	    (size_t)st.st_size > size_for(ARCHIVE_SOURCES_MAX)) {
+	if (!S_ISREG(st.st_mode) || (size_t)st.st_size < offsets_for(COLUMNS_FIRST).end ||
+	    (size_t)st.st_size > offsets_for(ARCHIVE_SOURCES_MAX).end) {
 		return 1;
 	}
 	r = map_file(a, fd, (size_t)st.st_size);
@@ -177,7 +186,7 @@ static int map_existing(struct archive *a, int fd)
 		a->header = NULL;
 		return 1;
 	}
-	layout(a, (char *)a->header, a->header->capacity);
+	layout(a, a->header->capacity);
 	return 0;
 }
 
@@ -186,7 +195,7 @@ static int map_existing(struct archive *a, int fd)
 static int map_new(struct archive *a, const char *path, uint32_t capacity)
 {
 	_cleanup_(xfreep) char *temporary = NULL;
-	size_t size = size_for(capacity);
+	size_t size = offsets_for(capacity).end;
 	int r;
 
 	if (asprintf(&temporary, "%s.tmp", path) < 0) {
@@ -205,7 +214,7 @@ static int map_new(struct archive *a, const char *path, uint32_t capacity)
 		unlink(temporary);
 		return r;
 	}
-	layout(a, (char *)a->header, capacity);
+	layout(a, capacity);
 	format_file(a, capacity);
 	if (rename(temporary, path) < 0) {
 		r = err_errno();

@@ -24,7 +24,7 @@ struct objects {
 	struct object **sorted; /* by uuid: the host's is empty, so it is first */
 	size_t n;
 	size_t size;
-	int64_t last_slot;
+	int64_t slot; /* that readings belong to now; 0 = none yet */
 	double values[ARCHIVE_SOURCES_MAX];
 };
 
@@ -135,7 +135,7 @@ struct object *objects_find(struct objects *o, const char *uuid)
 
 	if (obj && open_archive(o, obj, false)) {
 		obj->seen_slot = MAX(obj->seen_slot,
-				     o->last_slot); /* closed again in ten minutes */
+				     o->slot); /* closed again in ten minutes */
 	}
 	return obj;
 }
@@ -378,10 +378,22 @@ static bool was_read(const struct object *obj)
 	return false;
 }
 
+static void commit_all(struct objects *o, int64_t slot)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		if (was_read(o->sorted[i])) {
+			o->sorted[i]->seen_slot = slot;
+			commit_object(o, o->sorted[i], slot);
+		} else {
+			close_if_idle(o->sorted[i], slot);
+		}
+	}
+}
+
 static void step_back(struct objects *o, int64_t slot)
 {
 	log_warning("the clock was set back by %" PRId64 " s; values from after are forgotten",
-		    (o->last_slot - slot) * ARCHIVE_STEP_S);
+		    (o->slot - slot) * ARCHIVE_STEP_S);
 	for (size_t i = 0; i < o->n; i++) {
 		if (open_archive(o, o->sorted[i], false)) {
 			archive_rewind(o->sorted[i]->archive, slot);
@@ -392,24 +404,17 @@ static void step_back(struct objects *o, int64_t slot)
 
 void objects_tick(struct objects *o, uint64_t realtime_ns)
 {
-	/* The slot that has just ended. */
-	int64_t slot = (int64_t)(realtime_ns / NSEC_PER_SEC / ARCHIVE_STEP_S) - 1;
+	int64_t slot = (int64_t)(realtime_ns / NSEC_PER_SEC / ARCHIVE_STEP_S);
 
-	if (slot <= o->last_slot && o->last_slot - slot <= STEP_BACK_SLOTS) {
+	if (slot <= o->slot && o->slot - slot <= STEP_BACK_SLOTS) {
 		return;
 	}
-	if (slot < o->last_slot) {
+	if (slot < o->slot) {
 		step_back(o, slot - 1);
+	} else if (o->slot) {
+		commit_all(o, o->slot);
 	}
-	o->last_slot = slot;
-	for (size_t i = 0; i < o->n; i++) {
-		if (was_read(o->sorted[i])) {
-			o->sorted[i]->seen_slot = slot;
-			commit_object(o, o->sorted[i], slot);
-		} else {
-			close_if_idle(o->sorted[i], slot);
-		}
-	}
+	o->slot = slot;
 }
 
 int objects_each(struct objects *o, int (*fn)(struct object *obj, void *userdata), void *userdata)
@@ -435,9 +440,4 @@ size_t objects_n_sources(const struct objects *o)
 		n += o->sorted[i]->n_sources;
 	}
 	return n;
-}
-
-int64_t objects_last_slot(const struct objects *o)
-{
-	return o->last_slot;
 }

@@ -68,12 +68,12 @@ void object_begin(struct object *obj, uint64_t generation);
 void object_read(struct object *obj, const struct source_type *type, const char *text_arg,
 		 unsigned int number_arg, double value, uint64_t at_ns);
 
-/* The wall clock is at realtime_ns: when a slot has ended, commits it for every object read
- * since. Archives of objects not read for ten minutes are closed. */
+/* The next readings are of realtime_ns (wall clock). When the slot of those before has ended,
+ * commits it for every object that was read. Archives of objects not read for ten minutes are
+ * closed. A clock set back by up to a minute waits for its time, by more forgets the future. */
 void objects_tick(struct objects *o, uint64_t realtime_ns);
 
 /* In order of owner ("host" first) and uuid; callback returns non-zero to stop. */
 int objects_each(struct objects *o, int (*fn)(struct object *obj, void *userdata), void *userdata);
 size_t objects_count(const struct objects *o);
 size_t objects_n_sources(const struct objects *o);
-int64_t objects_last_slot(const struct objects *o);
