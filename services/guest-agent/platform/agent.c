@@ -353,9 +353,8 @@ static int open_xenstore(struct agent *a)
 	int r;
 
 	if (!getenv("XENSTORED_PATH") && !agent_files_have_xenbus(config->root)) {
-		log_error("not a Xen guest: there is neither /dev/xen/xenbus nor /proc/xen/xenbus "
-			  "(in a guest, load the module xenfs or xen_evtchn), and no "
-			  "$XENSTORED_PATH");
+		log_error("not a Xen guest: there is neither /dev/xen/xenbus nor /proc/xen/xenbus; "
+			  "if it is one, its kernel lacks the xenbus device (CONFIG_XENFS)");
 		return AGENT_EXIT_NO_XEN;
 	}
 	r = xenstore_open(&a->xs);
