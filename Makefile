@@ -147,11 +147,14 @@ FUZZ_BIN := $(FUZZ_SRC:%.c=$(BUILD)/%)
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(BUILD)/%)
 TEST_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(UNIT_SRC) $(FUZZ_SRC) $(BENCH_SRC)) \
-	$(BUILD)/tests/unit/unit.o $(BUILD)/tests/fuzz/driver.o
+	$(BUILD)/tests/unit/unit.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/tests/bench/bench.o
 ALL_OBJ += $(TEST_OBJ)
 TEST_ARCHIVES := $(filter-out %/libcli.a,$(ALL_ARCHIVES)) $(BUILD)/libcli.a
 TEST_LIBS := $(BUS_LIBS) $(XS_LIBS) -lxenlight -lxlutil -lxentoollog -lxenctrl -lsqlite3 \
 	-lmicrohttpd -lmnl -ljson-c -lncurses -ltinfo -lcunit -lz -lm
+
+# A peer of the benchmarks, if it is there.
+RRD_LIBS := $(if $(wildcard /usr/include/rrd.h),-lrrd)
 
 define test_link
 	$(call say,LD,$@)
@@ -162,7 +165,8 @@ $(UNIT_BIN): $(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/t
 	$(test_link)
 $(FUZZ_BIN): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(TEST_ARCHIVES)
 	$(test_link)
-$(BENCH_BIN): $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(TEST_ARCHIVES)
+$(BENCH_BIN): TEST_LIBS += $(RRD_LIBS)
+$(BENCH_BIN): $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/tests/bench/bench.o $(TEST_ARCHIVES)
 	$(test_link)
 
 test-programs: $(UNIT_BIN) $(FUZZ_BIN)
@@ -204,6 +208,9 @@ lint:
 
 bench-programs: $(BENCH_BIN)
 
+bench: bench-programs
+	@for b in $(BENCH_BIN); do $$b || exit 1; done
+
 help:
 	@echo 'make demo           set up, build, start everything on a simulated host (DEMO_SECONDS=20 ends by itself)'
 	@echo 'make check          set up, build, all tests'
@@ -236,5 +243,5 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all programs test-programs bench-programs check check-built check-fast check-system demo \
+.PHONY: all programs test-programs bench-programs bench check check-built check-fast check-system demo \
 	demo-xen lint help deps format clean
