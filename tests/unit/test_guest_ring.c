@@ -7,6 +7,8 @@
 
 #include "services/simhost/xenstored/guest_ring.h"
 
+#include <sys/wait.h>
+
 #include "tests/unit/simxen_util.h"
 
 static void test_guest_has_its_permissions(void)
@@ -246,6 +248,71 @@ static void test_hubs_are_limited(void)
 	host_end(&host);
 }
 
+/* Keep the ring as full of requests and replies as it gets, until killed. */
+static void write_for_ever(const char *dir, uint32_t domid, int ready_fd)
+{
+	struct guest_ring_hub *hub = NULL;
+	struct guest_ring *ring = NULL;
+	struct heard heard = { 0 };
+	sd_event *event = NULL;
+	char value[300];
+	unsigned int n = 0;
+
+	memset(value, 'v', sizeof(value));
+	if (sd_event_new(&event) < 0 || guest_ring_hub_new(&hub, event, dir) < 0 ||
+	    guest_ring_new(&ring, hub, domid, &callbacks, &heard) < 0) {
+		return;
+	}
+	for (;;) {
+		while (guest_ring_write(ring, "data/x", value, ++n % sizeof(value), on_reply,
+					&heard) == 0 &&
+		       guest_ring_read(ring, "data/x", on_reply, &heard) == 0) {
+		}
+		sd_event_run(event, UINT64_MAX);
+		if (heard.n_replies > 1000) {
+			(void)!write(ready_fd, "", 1);
+			heard.n_replies = 0;
+		}
+	}
+}
+
+static void test_ring_survives_a_killed_user(void)
+{
+	struct guest_ring *ring = NULL;
+	struct heard heard = { 0 };
+	struct host host;
+	char byte;
+	pid_t child;
+	int fds[2];
+
+	if (!host_start(&host, NULL) || pipe(fds) < 0) {
+		host_end(&host);
+		return;
+	}
+	CU_ASSERT(add_domain(&host, 5));
+	for (int i = 0; i < 10; i++) {
+		child = fork();
+		if (child == 0) {
+			write_for_ever(host.dir, 5, fds[1]);
+			_exit(1);
+		}
+		CU_ASSERT(poll(&(struct pollfd){ .fd = fds[0], .events = POLLIN }, 1,
+			       PATIENCE_MS) == 1 &&
+			  read(fds[0], &byte, 1) == 1);
+		kill(child, SIGKILL);
+		CU_ASSERT(waitpid(child, NULL, 0) == child);
+		CU_ASSERT(guest_ring_new(&ring, host.hub, 5, &callbacks, &heard) == 0);
+		CU_ASSERT(guest_write(&host, ring, &heard, "data/y", "mine") == 0);
+		CU_ASSERT(guest_read(&host, ring, &heard, "data/y") == 0);
+		CU_ASSERT(streq(heard.last_data, "mine"));
+		CU_ASSERT(heard.n_broken == 0);
+		ring = guest_ring_free(ring);
+	}
+	close(fds[0]);
+	close(fds[1]);
+	host_end(&host);
+}
+
 static void test_free_inside_callbacks(void)
 {
 	struct guest_ring *ring, *other;
@@ -337,5 +404,5 @@ UNIT_MAIN("guest_ring", UNIT_TEST(test_guest_has_its_permissions), UNIT_TEST(tes
 	  UNIT_TEST(test_watches_reach_the_guest), UNIT_TEST(test_replies_larger_than_the_ring),
 	  UNIT_TEST(test_transactions), UNIT_TEST(test_requests_are_bounded),
 	  UNIT_TEST(test_two_hubs), UNIT_TEST(test_hubs_are_limited),
-	  UNIT_TEST(test_free_inside_callbacks), UNIT_TEST(test_hostile_bytes),
-	  UNIT_TEST(test_hostile_indexes))
+	  UNIT_TEST(test_ring_survives_a_killed_user), UNIT_TEST(test_free_inside_callbacks),
+	  UNIT_TEST(test_hostile_bytes), UNIT_TEST(test_hostile_indexes))
