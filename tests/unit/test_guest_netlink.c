@@ -6,140 +6,13 @@
  */
 #include "services/guest-agent/platform/netlink.h"
 
-#include <arpa/inet.h>
-#include <libmnl/libmnl.h>
-#include <linux/if_addr.h>
-#include <linux/if_link.h>
-#include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 
 #include "libcommon/parse.h"
 #include "libcommon/strbuf.h"
+#include "tests/unit/guest_net.h"
 #include "tests/unit/unit.h"
-
-/* A device of our own: whichever of these the kernel has. */
-static const char *base_kind;
-
-/* ---- asking the kernel ---- */
-
-/* Send one request and wait for its answer: 0 or -errno. */
-static int request(struct nlmsghdr *m)
-{
-	struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	char buffer[8192];
-	ssize_t len = -1;
-	int r = -EIO;
-
-	m->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-	m->nlmsg_seq = 1;
-	if (s && mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0 &&
-	    mnl_socket_sendto(s, m, m->nlmsg_len) >= 0) {
-		len = mnl_socket_recvfrom(s, buffer, sizeof(buffer));
-	}
-	if (len >= 0) {
-		r = mnl_cb_run(buffer, (size_t)len, 1, mnl_socket_get_portid(s), NULL, NULL);
-		r = r < 0 ? -errno : 0;
-	}
-	if (s) {
-		mnl_socket_close(s);
-	}
-	return r;
-}
-
-static uint32_t index_of(const char *name)
-{
-	return name ? if_nametoindex(name) : 0;
-}
-
-static int add_link(const char *name, const char *kind, const char *lower)
-{
-	char buffer[1024];
-	struct nlmsghdr *m = mnl_nlmsg_put_header(buffer);
-	struct nlattr *info, *data;
-
-	m->nlmsg_type = RTM_NEWLINK;
-	m->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
-	mnl_nlmsg_put_extra_header(m, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(m, IFLA_IFNAME, name);
-	if (lower) {
-		mnl_attr_put_u32(m, IFLA_LINK, index_of(lower));
-	}
-	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
-	mnl_attr_put_strz(m, IFLA_INFO_KIND, kind);
-	if (streq(kind, "vlan")) {
-		data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
-		mnl_attr_put_u16(m, IFLA_VLAN_ID, 5);
-		mnl_attr_nest_end(m, data);
-	}
-	mnl_attr_nest_end(m, info);
-	return request(m);
-}
-
-static int change_link(uint16_t type, const char *name, const char *master, const char *new_name)
-{
-	char buffer[1024];
-	struct nlmsghdr *m = mnl_nlmsg_put_header(buffer);
-	struct ifinfomsg *info;
-
-	m->nlmsg_type = type;
-	info = mnl_nlmsg_put_extra_header(m, sizeof(*info));
-	info->ifi_index = (int)index_of(name);
-	if (master) {
-		mnl_attr_put_u32(m, IFLA_MASTER, index_of(master[0] ? master : NULL));
-	}
-	if (new_name) {
-		mnl_attr_put_strz(m, IFLA_IFNAME, new_name);
-	}
-	return request(m);
-}
-
-static int set_up(const char *name)
-{
-	char buffer[1024];
-	struct nlmsghdr *m = mnl_nlmsg_put_header(buffer);
-	struct ifinfomsg *info;
-
-	m->nlmsg_type = RTM_NEWLINK;
-	info = mnl_nlmsg_put_extra_header(m, sizeof(*info));
-	info->ifi_index = (int)index_of(name);
-	info->ifi_flags = info->ifi_change = IFF_UP;
-	return request(m);
-}
-
-static int change_address(uint16_t type, const char *name, const char *text, uint8_t prefix,
-			  const char *peer)
-{
-	int family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	size_t size = family == AF_INET6 ? 16 : 4;
-	char buffer[1024];
-	struct nlmsghdr *m = mnl_nlmsg_put_header(buffer);
-	struct ifaddrmsg *info;
-	uint8_t bytes[16];
-
-	m->nlmsg_type = type;
-	m->nlmsg_flags = type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0;
-	info = mnl_nlmsg_put_extra_header(m, sizeof(*info));
-	info->ifa_family = (uint8_t)family;
-	info->ifa_prefixlen = prefix;
-	/* Not tentative: nobody else is in this network. */
-	info->ifa_flags = family == AF_INET6 ? IFA_F_NODAD : 0;
-	info->ifa_index = index_of(name);
-	inet_pton(family, text, bytes);
-	mnl_attr_put(m, IFA_LOCAL, size, bytes);
-	if (peer) {
-		inet_pton(family, peer, bytes);
-	}
-	mnl_attr_put(m, IFA_ADDRESS, size, bytes);
-	return request(m);
-}
-
-static int add_address(const char *name, const char *text, uint8_t prefix)
-{
-	return change_address(RTM_NEWADDR, name, text, prefix, NULL);
-}
 
 /* ---- looking ---- */
 
@@ -235,22 +108,23 @@ static void test_dump__addresses_of_a_vif(void)
 		return;
 	}
 	expect(n, "");
-	CU_ASSERT_EQUAL(add_link("vif3", base_kind, NULL), 0);
-	CU_ASSERT_EQUAL(add_link("other", base_kind, NULL), 0);
-	CU_ASSERT_EQUAL(add_address("other", "10.9.9.9", 24), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif3", net_base_kind(), NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("other", net_base_kind(), NULL), 0);
+	CU_ASSERT_EQUAL(net_add_address("other", "10.9.9.9", 24), 0);
 	expect(n, "3 vif3:\n");
-	CU_ASSERT_EQUAL(add_address("vif3", "192.0.2.1", 24), 0);
-	CU_ASSERT_EQUAL(add_address("vif3", "169.254.1.1", 16), 0);
-	CU_ASSERT_EQUAL(add_address("vif3", "2001:db8::1", 64), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif3", "192.0.2.1", 24), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif3", "169.254.1.1", 16), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif3", "2001:db8::1", 64), 0);
 	expect(n, "3 vif3: 192.0.2.1/24 169.254.1.1/16 2001:db8::1/64\n");
 	/* Ours, not the peer's. */
-	CU_ASSERT_EQUAL(change_address(RTM_NEWADDR, "vif3", "198.51.100.1", 32, "198.51.100.2"), 0);
+	CU_ASSERT_EQUAL(net_change_address(RTM_NEWADDR, "vif3", "198.51.100.1", 32, "198.51.100.2"),
+			0);
 	expect(n, "3 vif3: 192.0.2.1/24 198.51.100.1/32 169.254.1.1/16 2001:db8::1/64\n");
-	CU_ASSERT_EQUAL(change_link(RTM_NEWLINK, "vif3", NULL, "vif4"), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_NEWLINK, "vif3", NULL, "vif4"), 0);
 	expect(n, "4 vif4: 192.0.2.1/24 198.51.100.1/32 169.254.1.1/16 2001:db8::1/64\n");
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif4", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif4", NULL, NULL), 0);
 	expect(n, "");
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "other", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "other", NULL, NULL), 0);
 }
 
 /* An address of what the vif is enslaved to, or of what is stacked on it, is the vif's. */
@@ -261,23 +135,23 @@ static void check_stack(const char *kind, bool is_master)
 	if (!(n = open_netlink())) {
 		return;
 	}
-	CU_ASSERT_EQUAL(add_link("vif0", base_kind, NULL), 0);
-	CU_ASSERT_EQUAL(add_link("upper", kind, is_master ? NULL : "vif0"), 0);
-	CU_ASSERT_EQUAL(add_address("upper", "192.0.2.8", 25), 0);
-	CU_ASSERT_EQUAL(add_address("upper", "2001:db8::8", 64), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif0", net_base_kind(), NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("upper", kind, is_master ? NULL : "vif0"), 0);
+	CU_ASSERT_EQUAL(net_add_address("upper", "192.0.2.8", 25), 0);
+	CU_ASSERT_EQUAL(net_add_address("upper", "2001:db8::8", 64), 0);
 	if (is_master) {
 		expect(n, "0 vif0:\n");
-		CU_ASSERT_EQUAL(change_link(RTM_NEWLINK, "vif0", "upper", NULL), 0);
+		CU_ASSERT_EQUAL(net_change_link(RTM_NEWLINK, "vif0", "upper", NULL), 0);
 	}
 	expect(n, "0 vif0: 192.0.2.8/25 2001:db8::8/64\n");
-	CU_ASSERT_EQUAL(add_address("vif0", "192.0.2.9", 25), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif0", "192.0.2.9", 25), 0);
 	expect(n, "0 vif0: 192.0.2.9/25 192.0.2.8/25 2001:db8::8/64\n");
 	if (is_master) {
-		CU_ASSERT_EQUAL(change_link(RTM_NEWLINK, "vif0", "", NULL), 0);
+		CU_ASSERT_EQUAL(net_change_link(RTM_NEWLINK, "vif0", "", NULL), 0);
 		expect(n, "0 vif0: 192.0.2.9/25\n");
 	}
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "upper", NULL, NULL), 0);
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "upper", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
 }
 
 static void test_dump__bridge(void)
@@ -310,7 +184,7 @@ static void test_dump__veth_is_not_stacked_on_its_peer(void)
 	if (!(n = open_netlink())) {
 		return;
 	}
-	CU_ASSERT_EQUAL(add_link("vif0", "veth", NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif0", "veth", NULL), 0);
 	names = if_nameindex();
 	for (size_t i = 0; names && names[i].if_index; i++) {
 		if (str_starts(names[i].if_name, "veth")) {
@@ -318,9 +192,9 @@ static void test_dump__veth_is_not_stacked_on_its_peer(void)
 		}
 	}
 	if_freenameindex(names);
-	CU_ASSERT_EQUAL(add_address(peer, "192.0.2.1", 24), 0);
+	CU_ASSERT_EQUAL(net_add_address(peer, "192.0.2.1", 24), 0);
 	expect(n, "0 vif0:\n");
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
 }
 
 static void test_events__tell_of_links_and_addresses(void)
@@ -330,15 +204,15 @@ static void test_events__tell_of_links_and_addresses(void)
 	if (!(n = open_netlink())) {
 		return;
 	}
-	CU_ASSERT_EQUAL(add_link("vif0", base_kind, NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif0", net_base_kind(), NULL), 0);
 	CU_ASSERT(wait_for_change(n));
-	CU_ASSERT_EQUAL(add_address("vif0", "192.0.2.1", 24), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif0", "192.0.2.1", 24), 0);
 	CU_ASSERT(wait_for_change(n));
-	CU_ASSERT_EQUAL(change_address(RTM_DELADDR, "vif0", "192.0.2.1", 24, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_address(RTM_DELADDR, "vif0", "192.0.2.1", 24, NULL), 0);
 	CU_ASSERT(wait_for_change(n));
-	CU_ASSERT_EQUAL(add_address("vif0", "2001:db8::1", 64), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif0", "2001:db8::1", 64), 0);
 	CU_ASSERT(wait_for_change(n));
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
 	CU_ASSERT(wait_for_change(n));
 }
 
@@ -350,17 +224,17 @@ static void test_events__a_port_that_leaves_its_bridge_stays_a_vif(void)
 	if (!(n = open_netlink())) {
 		return;
 	}
-	CU_ASSERT_EQUAL(add_link("upper", "bridge", NULL), 0);
-	CU_ASSERT_EQUAL(add_link("vif0", base_kind, NULL), 0);
-	CU_ASSERT_EQUAL(set_up("vif0"), 0);
-	CU_ASSERT_EQUAL(add_address("vif0", "192.0.2.1", 24), 0);
-	CU_ASSERT_EQUAL(change_link(RTM_NEWLINK, "vif0", "upper", NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("upper", "bridge", NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif0", net_base_kind(), NULL), 0);
+	CU_ASSERT_EQUAL(net_set_up("vif0"), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif0", "192.0.2.1", 24), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_NEWLINK, "vif0", "upper", NULL), 0);
 	drain_all(n);
-	CU_ASSERT_EQUAL(change_link(RTM_NEWLINK, "vif0", "", NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_NEWLINK, "vif0", "", NULL), 0);
 	CU_ASSERT(drain_all(n));
 	expect(n, "0 vif0: 192.0.2.1/24\n");
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "upper", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "upper", NULL, NULL), 0);
 }
 
 static void test_events__an_overrun_is_a_change(void)
@@ -373,20 +247,20 @@ static void test_events__an_overrun_is_a_change(void)
 		return;
 	}
 	fd.fd = agent_netlink_fd(n);
-	CU_ASSERT_EQUAL(add_link("vif0", base_kind, NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif0", net_base_kind(), NULL), 0);
 	drain_all(n);
 	CU_ASSERT_EQUAL(setsockopt(fd.fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
 	for (unsigned int i = 0; i < 200; i++) {
-		CU_ASSERT_EQUAL(add_address("vif0", "192.0.2.1", 24), 0);
-		CU_ASSERT_EQUAL(change_address(RTM_DELADDR, "vif0", "192.0.2.1", 24, NULL), 0);
+		CU_ASSERT_EQUAL(net_add_address("vif0", "192.0.2.1", 24), 0);
+		CU_ASSERT_EQUAL(net_change_address(RTM_DELADDR, "vif0", "192.0.2.1", 24, NULL), 0);
 	}
-	CU_ASSERT_EQUAL(add_address("vif0", "192.0.2.77", 24), 0);
+	CU_ASSERT_EQUAL(net_add_address("vif0", "192.0.2.77", 24), 0);
 	/* Events were lost, or this test shows nothing. */
 	CU_ASSERT_EQUAL(poll(&fd, 1, 0), 1);
 	CU_ASSERT(fd.revents & POLLERR);
 	CU_ASSERT(drain_all(n));
 	expect(n, "0 vif0: 192.0.2.77/24\n");
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
 }
 
 static void test_dump__thousands_of_addresses(void)
@@ -398,43 +272,23 @@ static void test_dump__thousands_of_addresses(void)
 	if (!(n = open_netlink())) {
 		return;
 	}
-	CU_ASSERT_EQUAL(add_link("vif0", base_kind, NULL), 0);
+	CU_ASSERT_EQUAL(net_add_link("vif0", net_base_kind(), NULL), 0);
 	for (unsigned int i = 0; i < 3000; i++) {
 		char text[32];
 
 		snprintf(text, sizeof(text), "10.1.%u.%u", i / 250, i % 250 + 1);
-		if (add_address("vif0", text, 32) != 0) {
+		if (net_add_address("vif0", text, 32) != 0) {
 			CU_FAIL("address refused");
 			break;
 		}
 	}
 	CU_ASSERT_EQUAL(agent_netlink_dump(n, &view), 0);
 	for (size_t i = 0; i < view.n_addresses; i++) {
-		n_found += view.addresses[i].link_index == (int32_t)index_of("vif0");
+		n_found += view.addresses[i].link_index == (int32_t)net_index("vif0");
 	}
 	CU_ASSERT_EQUAL(n_found, 3000);
 	agent_netview_deinit(&view);
-	CU_ASSERT_EQUAL(change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
-}
-
-/* ---- a namespace ---- */
-
-static int enter_namespace(void)
-{
-	if (unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0) {
-		return 0;
-	}
-	return -errno;
-}
-
-static bool has_kind(const char *kind)
-{
-	if (add_link("probe", kind,
-		     streq(kind, "vlan") || streq(kind, "macvlan") ? "base" : NULL) != 0) {
-		return false;
-	}
-	change_link(RTM_DELLINK, "probe", NULL, NULL);
-	return true;
+	CU_ASSERT_EQUAL(net_change_link(RTM_DELLINK, "vif0", NULL, NULL), 0);
 }
 
 int main(void)
@@ -456,20 +310,17 @@ int main(void)
 	};
 	struct unit_test tests[ARRAY_LEN(all)];
 	size_t n = 0;
-	int r = enter_namespace();
+	int r = net_enter();
 
-	if (r == 0) {
-		base_kind = has_kind("veth") ? "veth" : has_kind("dummy") ? "dummy" : NULL;
-	}
-	if (!base_kind) {
+	if (r < 0 || !net_base_kind()) {
 		printf("skip all: %s\n", r == 0 ? "this kernel has neither veth nor dummy devices"
 						: "no network namespace to be had for the test");
 		puts("0 passed, 0 failed, 1 skipped");
 		return EXIT_SUCCESS;
 	}
-	add_link("base", base_kind, NULL);
+	net_add_link("base", net_base_kind(), NULL);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		if (!all[i].kind || has_kind(all[i].kind)) {
+		if (!all[i].kind || net_has_kind(all[i].kind)) {
 			tests[n++] = all[i].test;
 		} else {
 			printf("skip %s: this kernel has no devices of kind %s\n", all[i].test.name,
