@@ -90,7 +90,7 @@ COMMON := common proto
 SERVICE := bus common proto
 $(eval $(call program,xenmesh-ops,services/ops/core/main.c,opscore $(SERVICE),$(BUS_LIBS) -lsqlite3))
 $(eval $(call program,xenmesh-ops-host,services/ops/host/main.c,opshost $(COMMON),$(SYSTEMD_LIBS) $(PB_LIBS) -lxenctrl $(XS_LIBS) -lmnl -linih))
-$(eval $(call program,xenmesh-ops-worker,services/ops/worker/main.c,opsworker $(COMMON),$(SYSTEMD_LIBS) $(PB_LIBS) -lxenlight -lxlutil -lxentoollog -lxenctrl $(XS_LIBS)))
+$(eval $(call program,xenmesh-ops-worker,services/ops/worker/main.c,opsworker opscore $(COMMON),$(SYSTEMD_LIBS) $(PB_LIBS) -lxenlight -lxlutil -lxentoollog -lxenctrl $(XS_LIBS)))
 $(eval $(call program,xenmesh-metrics,services/metrics/main.c,metrics $(SERVICE),$(BUS_LIBS) -lmicrohttpd -lm -lz))
 $(eval $(call program,xenmesh-agent-bridge,services/agent-bridge/main.c,bridge $(SERVICE),$(BUS_LIBS) $(XS_LIBS)))
 $(eval $(call program,xenmesh-guest-agent,services/guest-agent/main.c,guestagent common,$(XS_LIBS) -lmnl))

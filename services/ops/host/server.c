@@ -5,6 +5,7 @@
  */
 #include "services/ops/host/server.h"
 
+#include <libgen.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -205,6 +206,17 @@ static int on_connection(sd_event_source *source _unused_, int listener, uint32_
 	return 0;
 }
 
+/* systemd's RuntimeDirectory= has made it; by hand one need not know of it. */
+static int make_parent(const char *path)
+{
+	_cleanup_(xfreep) char *copy = strdup(path);
+
+	if (!copy) {
+		return -ENOMEM;
+	}
+	return mkdir(dirname(copy), 0755) < 0 && errno != EEXIST ? err_errno() : 0;
+}
+
 int host_server_new(struct host_server **out, sd_event *loop, const char *path, gid_t group,
 		    const struct host_server_events *events, void *userdata)
 {
@@ -218,7 +230,8 @@ int host_server_new(struct host_server **out, sd_event *loop, const char *path, 
 	s->loop = loop;
 	s->events = events;
 	s->userdata = userdata;
-	s->fd = link_listen(path);
+	r = make_parent(path);
+	s->fd = r < 0 ? r : link_listen(path);
 	r = s->fd;
 	if (r >= 0) {
 		s->path = strdup(path);

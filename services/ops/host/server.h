@@ -28,7 +28,8 @@ struct host_server_events {
 	int (*spawn)(int *fd, char **error, void *userdata);
 };
 
-/* group: of the socket, (gid_t)-1 = as it is. events is kept by pointer. */
+/* The socket's directory is made if only that is missing.
+ * group: of the socket, (gid_t)-1 = as it is. events is kept by pointer. */
 int host_server_new(struct host_server **out, sd_event *loop, const char *path, gid_t group,
 		    const struct host_server_events *events, void *userdata);
 /* Removes the socket. */

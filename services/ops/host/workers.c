@@ -115,7 +115,8 @@ static char **worker_environment(void)
 static int spawn(const char *path, int fd, pid_t *pid)
 {
 	_cleanup_(xfreep) char **environment = worker_environment();
-	char *const argv[] = { (char *)path, NULL };
+	char *const argv[] = { (char *)path, (char *)"--log-level",
+			       (char *)log_level_name(log_level()), NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
