@@ -29,7 +29,7 @@
 #define IN_SIZE_FIRST  4096
 #define IN_SIZE_KEPT   (1U << 20) /* of an idle link */
 #define READS_PER_WAKE 16	  /* then others of the loop have their turn */
-#define FDS_MAX	       8	  /* received at once; all but one are closed */
+#define FDS_MAX	       8	  /* received at once; all but one are too many */
 #define BACKLOG	       64
 
 /*
@@ -49,6 +49,11 @@ struct out_message {
 	uint8_t data[];
 };
 
+struct in_fd {
+	int fd;
+	size_t at; /* offset in the input of the last byte that came with it */
+};
+
 struct link {
 	sd_event_source *io;
 	sd_event_source *closing; /* deferred on_closed, off until then */
@@ -66,8 +71,9 @@ struct link {
 	uint8_t *in;
 	size_t in_len;
 	size_t in_size;
-	int in_fd;	 /* received, not yet given to a message */
-	size_t in_fd_at; /* offset in `in` of the last byte that came with it */
+	/* Received and not yet given: of an incomplete message, and of the one after it. */
+	struct in_fd in_fds[2];
+	size_t n_in_fds;
 
 	struct list out;
 	size_t out_bytes; /* unsent */
@@ -91,7 +97,9 @@ static void release(struct link *l)
 {
 	l->io = sd_event_source_disable_unref(l->io);
 	l->fd = xclose(l->fd);
-	l->in_fd = xclose(l->in_fd);
+	while (l->n_in_fds > 0) {
+		xclose(l->in_fds[--l->n_in_fds].fd);
+	}
 	drop_out(l);
 }
 
@@ -239,20 +247,26 @@ int link_send(struct link *l, const ProtobufCMessage *message, int fd)
 
 int link_flush(struct link *l, uint64_t timeout_ms)
 {
-	uint64_t end_ns = clock_boot_ns() + timeout_ms * NSEC_PER_MSEC;
+	uint64_t end_ns = clock_boot_ns() + MIN(timeout_ms, INT_MAX) * NSEC_PER_MSEC;
 
-	while (l->fd >= 0 && l->out_error == 0 && l->out_bytes > 0) {
+	for (;;) {
 		struct pollfd p = { .fd = l->fd, .events = POLLOUT };
 		uint64_t now_ns = clock_boot_ns();
-		uint64_t left_ms = end_ns > now_ns ? (end_ns - now_ns) / NSEC_PER_MSEC + 1 : 0;
 
-		if (left_ms == 0) {
+		if (l->fd >= 0) {
+			flush_out(l);
+		}
+		if (l->fd < 0 || l->out_error < 0) {
+			return -EPIPE;
+		}
+		if (l->out_bytes == 0) {
+			return 0;
+		}
+		if (now_ns >= end_ns) {
 			return -ETIMEDOUT;
 		}
-		poll(&p, 1, (int)MIN(left_ms, INT_MAX));
-		flush_out(l);
+		poll(&p, 1, (int)MIN((end_ns - now_ns) / NSEC_PER_MSEC + 1, INT_MAX));
 	}
-	return l->fd < 0 || l->out_error < 0 ? -EPIPE : 0;
 }
 
 /* ---- input ---- */
@@ -263,6 +277,7 @@ enum receive_outcome { RECEIVE_NOTHING, RECEIVE_DATA, RECEIVE_END };
 static int take_fds(struct link *l, struct msghdr *msg, size_t at)
 {
 	int r = msg->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+	bool is_first = true;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
@@ -272,13 +287,13 @@ static int take_fds(struct link *l, struct msghdr *msg, size_t at)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (l->in_fd >= 0) {
+			if (is_first && l->n_in_fds < ARRAY_LEN(l->in_fds)) {
+				l->in_fds[l->n_in_fds++] = (struct in_fd){ fd, at };
+			} else {
 				xclose(fd);
 				r = -EPROTO;
-			} else {
-				l->in_fd = fd;
-				l->in_fd_at = at;
 			}
+			is_first = false;
 		}
 	}
 	return r;
@@ -336,6 +351,22 @@ static int receive(struct link *l)
 	return r < 0 ? err_trace(r) : RECEIVE_DATA;
 }
 
+/* The descriptor of the first message of the input, which ends at `end`; -1 = none. */
+static int give_fd(struct link *l, size_t end, int *out)
+{
+	*out = -1;
+	if (l->n_in_fds == 0 || l->in_fds[0].at >= end) {
+		return 0;
+	}
+	if (l->n_in_fds > 1 && l->in_fds[1].at < end) {
+		return err_trace(-EPROTO);
+	}
+	*out = l->in_fds[0].fd;
+	l->in_fds[0] = l->in_fds[1];
+	l->n_in_fds--;
+	return 0;
+}
+
 /* fd is consumed. */
 static int deliver(struct link *l, const uint8_t *data, size_t len, int fd)
 {
@@ -359,7 +390,7 @@ static int deliver_all(struct link *l)
 	while (l->in_len - at >= HEADER_SIZE) {
 		uint32_t header;
 		size_t end;
-		int fd = -1, r;
+		int fd, r;
 
 		memcpy(&header, l->in + at, HEADER_SIZE);
 		header = le32toh(header);
@@ -370,8 +401,9 @@ static int deliver_all(struct link *l)
 		if (end > l->in_len) {
 			break;
 		}
-		if (l->in_fd >= 0 && l->in_fd_at < end) {
-			fd = STEAL_FD(l->in_fd);
+		r = give_fd(l, end, &fd);
+		if (r < 0) {
+			return r;
 		}
 		r = deliver(l, l->in + at + HEADER_SIZE, header, fd);
 		if (r < 0 || l->fd < 0) {
@@ -383,7 +415,9 @@ static int deliver_all(struct link *l)
 	if (l->in_len > 0) {
 		memmove(l->in, l->in + at, l->in_len);
 	}
-	l->in_fd_at -= MIN(l->in_fd_at, at);
+	for (size_t i = 0; i < l->n_in_fds; i++) {
+		l->in_fds[i].at -= at;
+	}
 	return 0;
 }
 
@@ -439,7 +473,6 @@ int link_new(struct link **out, sd_event *loop, int fd, const ProtobufCMessageDe
 		return -ENOMEM;
 	}
 	l->fd = fd;
-	l->in_fd = -1;
 	l->type = type;
 	l->on_message = on_message;
 	l->on_closed = on_closed;
