@@ -89,11 +89,22 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
+static unsigned int n_connections(const struct httpd *h)
+{
+	return MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
 static int run(struct httpd *h)
 {
+	unsigned int before = n_connections(h);
 	MHD_UNSIGNED_LONG_LONG ms;
 
 	MHD_run(h->daemon);
+	/* At its limit libmicrohttpd stops listening, and begins again only in the run after the
+	 * one in which a connection ended; nothing else would cause that run. */
+	if (n_connections(h) < before) {
+		MHD_run(h->daemon);
+	}
 	if (MHD_get_timeout(h->daemon, &ms) == MHD_YES) {
 		return loop_after(h->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
 	}
