@@ -192,10 +192,10 @@ struct xenstore *xenstore_close(struct xenstore *xs)
 
 int xenstore_set_hooks(struct xenstore *xs, const struct xenstore_hooks *hooks)
 {
-	if (xs->hooks.closed) {
+	if (hooks && xs->hooks.closed) {
 		return -EALREADY;
 	}
-	xs->hooks = *hooks;
+	xs->hooks = hooks ? *hooks : (struct xenstore_hooks){ 0 };
 	return 0;
 }
 

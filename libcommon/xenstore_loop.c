@@ -84,16 +84,19 @@ int xenstore_attach(struct xenstore *xs, struct sd_event *loop)
 	if (!a) {
 		return -ENOMEM;
 	}
+	r = xenstore_set_hooks(xs, &hooks);
+	if (r < 0) {
+		free(a);
+		return err_trace(r);
+	}
 	a->xs = xs;
 	a->loop = sd_event_ref(loop);
 	r = loop_ticker_new(&a->ticker, loop, PROBE_US, on_tick, a);
 	if (r == 0 && xenstore_is_connected(xs)) {
 		r = sd_event_add_io(loop, &a->io, xenstore_fd(xs), EPOLLIN, on_io, a);
 	}
-	if (r >= 0) {
-		r = xenstore_set_hooks(xs, &hooks);
-	}
 	if (r < 0) {
+		xenstore_set_hooks(xs, NULL);
 		on_closed(a);
 		return err_trace(r);
 	}

@@ -13,5 +13,5 @@ struct xenstore_hooks {
 	void *userdata;
 };
 
-/* -EALREADY when there are some. */
+/* -EALREADY when there are some. NULL takes them away. */
 int xenstore_set_hooks(struct xenstore *xs, const struct xenstore_hooks *hooks);
