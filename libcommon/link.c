@@ -32,15 +32,6 @@
 #define FDS_MAX	       8	  /* received at once; all but one are too many */
 #define BACKLOG	       64
 
-/*
- * protobuf-c's structs are larger than the bytes on the wire: HostSample takes
- * 5 to 17 times its length (17 with 8 idle vCPUs a domain).  So 32 times, up to
- * a bound that a message of LINK_MESSAGE_MAX reaches at 16 times.
- */
-#define ARENA_FACTOR 32
-#define ARENA_MIN    (64U << 10)
-#define ARENA_MAX    (256U << 20)
-
 struct out_message {
 	struct list list;
 	int fd;
@@ -373,7 +364,7 @@ static int deliver(struct link *l, const uint8_t *data, size_t len, int fd)
 	_cleanup_(arena_deinit) struct arena arena;
 	ProtobufCMessage *message;
 
-	arena_init(&arena, MIN(ARENA_MIN + ARENA_FACTOR * len, ARENA_MAX));
+	arena_init(&arena, link_memory_max(len));
 	message = arena_unpack(&arena, l->type, data, len);
 	if (!message) {
 		xclose(fd);
