@@ -119,7 +119,8 @@ static void on_closed(struct link *l _unused_, int error, void *userdata)
 {
 	struct peer *p = userdata;
 
-	if (error < 0) {
+	/* A reset is a core that ended with messages unread. */
+	if (error < 0 && error != -ECONNRESET) {
 		log_warning("link to the core closed: %s", err_text(error));
 	} else if (p->has_hello) {
 		log_info("core disconnected");

@@ -166,6 +166,13 @@ static int on_spawn(int *fd, char **error, void *userdata)
 	return r;
 }
 
+static void on_worker_ended(void *userdata)
+{
+	struct host_service *s = userdata;
+
+	host_watcher_scan(s->watcher);
+}
+
 static const struct host_server_events server_events = {
 	.send_all = on_send_all,
 	.spawn = on_spawn,
@@ -265,7 +272,7 @@ int host_service_new(struct host_service **out, sd_event *loop,
 	    (r = host_sampler_new(
 		     &s->sampler,
 		     &(struct host_sampler_sources){ s->hv, s->domains, s->vifs, s->vbds })) < 0 ||
-	    (r = host_workers_new(&s->workers, loop, config->worker)) < 0 ||
+	    (r = host_workers_new(&s->workers, loop, config->worker, on_worker_ended, s)) < 0 ||
 	    (r = host_watcher_new(&s->watcher, loop, config->xs, s->domains)) < 0 ||
 	    (r = host_domains_scan(s->domains)) < 0) {
 		host_service_free(s);

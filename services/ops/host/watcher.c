@@ -62,7 +62,7 @@ void host_watcher_wake(struct host_watcher *w)
 	w->is_waiting = true;
 }
 
-static void want_scan(struct host_watcher *w)
+void host_watcher_scan(struct host_watcher *w)
 {
 	w->wants_scan = true;
 	host_watcher_wake(w);
@@ -71,12 +71,12 @@ static void want_scan(struct host_watcher *w)
 void host_watcher_reset(struct host_watcher *w)
 {
 	host_domains_mark_all(w->domains, HOST_DIRTY_ALL);
-	want_scan(w);
+	host_watcher_scan(w);
 }
 
 static void on_domains(struct xenstore *xs _unused_, const char *path _unused_, void *userdata)
 {
-	want_scan(userdata);
+	host_watcher_scan(userdata);
 }
 
 /* "/libxl/<domid>..." */
@@ -87,7 +87,7 @@ static void on_libxl(struct xenstore *xs _unused_, const char *path, void *userd
 
 	if (sscanf(path, "/libxl/%5u", &domid) == 1 &&
 	    !host_domains_mark(w->domains, domid, HOST_DIRTY_DEVICES)) {
-		want_scan(w);
+		host_watcher_scan(w);
 	}
 }
 

@@ -22,5 +22,7 @@ int host_watcher_new(struct host_watcher **out, sd_event *loop, struct xenstore 
 struct host_watcher *host_watcher_free(struct host_watcher *w);
 /* For host_domains_events.marked: the marked are read within 50 ms. */
 void host_watcher_wake(struct host_watcher *w);
+/* Something may have happened that xenstore does not tell: compare with Xen's list soon. */
+void host_watcher_scan(struct host_watcher *w);
 /* xenstored was away: scan, and read everything again. */
 void host_watcher_reset(struct host_watcher *w);

@@ -26,11 +26,14 @@ struct worker {
 struct host_workers {
 	sd_event *loop;
 	char *path;
+	host_workers_ended_fn on_ended;
+	void *userdata;
 	struct list list;
 	size_t n;
 };
 
-int host_workers_new(struct host_workers **out, sd_event *loop, const char *path)
+int host_workers_new(struct host_workers **out, sd_event *loop, const char *path,
+		     host_workers_ended_fn on_ended, void *userdata)
 {
 	struct host_workers *w = calloc(1, sizeof(*w));
 	sigset_t blocked;
@@ -40,6 +43,8 @@ int host_workers_new(struct host_workers **out, sd_event *loop, const char *path
 	}
 	list_init(&w->list);
 	w->loop = loop;
+	w->on_ended = on_ended;
+	w->userdata = userdata;
 	w->path = strdup(path);
 	if (!w->path) {
 		host_workers_free(w);
@@ -75,6 +80,7 @@ struct host_workers *host_workers_free(struct host_workers *w)
 static int on_worker_exit(sd_event_source *s _unused_, const siginfo_t *info, void *userdata)
 {
 	struct worker *worker = userdata;
+	struct host_workers *w = worker->workers;
 
 	if (info->si_code != CLD_EXITED) {
 		log_warning("worker %d was killed by signal %d", worker->pid, info->si_status);
@@ -83,6 +89,7 @@ static int on_worker_exit(sd_event_source *s _unused_, const siginfo_t *info, vo
 	} else {
 		log_debug("worker %d ended", worker->pid);
 	}
+	w->on_ended(w->userdata);
 	forget(worker);
 	return 0;
 }

@@ -13,8 +13,12 @@
 
 struct host_workers;
 
+/* A worker has ended: something may be different on the host. */
+typedef void (*host_workers_ended_fn)(void *userdata);
+
 /* path: of xenmesh-ops-worker, copied. Blocks SIGCHLD, as sd_event_add_child() wants it. */
-int host_workers_new(struct host_workers **out, sd_event *loop, const char *path);
+int host_workers_new(struct host_workers **out, sd_event *loop, const char *path,
+		     host_workers_ended_fn on_ended, void *userdata);
 /* The workers live on. */
 struct host_workers *host_workers_free(struct host_workers *w);
 /* Start one. *out: our end of the socket that is its fd 3, for the caller. -EBUSY: as many as may

@@ -36,7 +36,9 @@ static void take_line(struct lines *l, xentoollog_level level, const char *raw)
 	char text[LINES_TEXT_MAX];
 
 	log_escape(text, sizeof(text), raw, strlen(raw));
-	log_debug("libxl %s: %s", level_name(level), text);
+	if (log_would(LOG_LEVEL_DEBUG)) {
+		log_write(NULL, LOG_LEVEL_DEBUG, NULL, 0, "libxl %s: %s", level_name(level), text);
+	}
 	if (level >= XTL_ERROR && l->n_errors < LINES_ERRORS_KEPT) {
 		memcpy(l->errors[l->n_errors++], text, sizeof(text));
 	}

@@ -44,7 +44,7 @@ static void finish_libxl(struct operation *op, int rc, const char *what)
 		return;
 	}
 	if (rc == ERROR_ABORTED) {
-		finish(op, CODE_CANCELLED, "cancelled: %s", what);
+		finish(op, CODE_CANCELLED, "cancelled before it could %s", what);
 		return;
 	}
 	lines_error_text(op->lines, reason, sizeof(reason));
@@ -53,6 +53,19 @@ static void finish_libxl(struct operation *op, int rc, const char *what)
 }
 
 /* ---- create ---- */
+
+/* "a\nb\n" to "a; b" */
+static void join_lines(char *text)
+{
+	size_t len = strlen(text);
+
+	while (len > 0 && text[len - 1] == '\n') {
+		text[--len] = '\0';
+	}
+	for (char *p = text; (p = strchr(p, '\n'));) {
+		*p = ';';
+	}
+}
 
 static bool check_config(struct operation *op, const Xenmesh__V1__VmConfig *c)
 {
@@ -63,6 +76,9 @@ static bool check_config(struct operation *op, const Xenmesh__V1__VmConfig *c)
 		return false;
 	}
 	if (vmconfig_check(c, &errors) != 0) {
+		if (errors.data) {
+			join_lines(errors.data);
+		}
 		finish(op, CODE_INVALID_ARGUMENT, "the definition is not acceptable: %.900s",
 		       strbuf_str(&errors));
 		return false;
