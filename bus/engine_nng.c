@@ -73,7 +73,7 @@ struct bus_socket {
 	bool is_open; /* nng is a socket */
 	struct pipe_queue notices;
 	struct map peers; /* uint32_t pipe -> struct peer */
-	uint64_t next_peer_id;
+	uint32_t next_peer_id;
 	struct list listeners;
 	struct list pending; /* REP: answers that nng had no room for */
 	size_t n_pending;
@@ -399,7 +399,7 @@ static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 		return;
 	}
 	peer->info = (struct bus_peer){
-		.id = ++s->next_peer_id,
+		.id = (uint64_t)n->socket << 32 | ++s->next_peer_id,
 		.has_creds = n->has_creds,
 		.uid = (uid_t)n->uid,
 		.gid = (gid_t)n->gid,

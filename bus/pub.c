@@ -19,6 +19,7 @@
 
 #include "bus/bind.h"
 #include "bus/limits.h"
+#include "bus/wire.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/list.h"
@@ -30,6 +31,7 @@
 #define RESERVED_PREFIX "bus/"
 #define SEGMENTS_MAX	64   /* first topic segments; a service has a handful */
 #define SEND_QUEUE	1024 /* for a subscriber; more than a burst of all VMs of a host */
+#define FIELD_EVENTS	3    /* of ChangesReply */
 /* The reply that carries a page with nothing but this event must not exceed BUS_REPLY_MAX. */
 #define EVENT_MAX (BUS_EVENT_MAX - 1024)
 
@@ -302,31 +304,16 @@ static bool is_wanted(const struct entry *e, char *const *prefixes, size_t n_pre
 	return n_prefixes == 0;
 }
 
-static size_t put_varint(uint8_t *out, uint64_t value)
-{
-	size_t n = 0;
-
-	for (; value >= 0x80; value >>= 7) {
-		out[n++] = (uint8_t)(value | 0x80);
-	}
-	out[n++] = (uint8_t)value;
-	return n;
-}
-
 /* One element of ChangesReply.events from its bytes. */
 static void append_event(struct strbuf *page, const struct entry *e)
 {
-	static const uint32_t field = 3; /* ChangesReply.events; checked by the tests */
-	size_t head = e->topic_len + 1;
-	uint8_t prefix[20];
-	size_t n = put_varint(prefix, field << 3 | 2);
+	size_t topic_size = e->topic_len + 1;
+	uint8_t head[WIRE_HEAD_MAX];
 
-	n += put_varint(prefix + n, e->len - head);
-	strbuf_append(page, prefix, n);
-	strbuf_append(page, e->message + head, e->len - head);
+	strbuf_append(page, head, wire_put_head(head, FIELD_EVENTS, e->len - topic_size));
+	strbuf_append(page, e->message + topic_size, e->len - topic_size);
 }
 
-/* Fields of a message may come in any order: the rest follows the events. */
 static int finish_page(const struct bus_pub *p, struct strbuf *page, bool is_full, bool has_more,
 		       uint64_t resume_seq, uint8_t **out, size_t *len)
 {

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who may call what: a message is decoded, checked against the caller's role
+ * and the limits, and handed to call.c.
+ */
+#include "bus/server.h"
+
+#include <stdio.h>
+
+#include "bus/dedup.h"
+#include "bus/limits.h"
+#include "bus/server_internal.h"
+#include "libcommon/clock.h"
+#include "libcommon/err.h"
+#include "libcommon/log.h"
+
+#define REPLY_QUEUE 1024 /* answers nng has no room for at the moment */
+
+/* ---- admission ---- */
+
+static int peer_role(struct bus_server *s, const struct bus_peer *peer)
+{
+	if (peer->has_creds) {
+		return topology_role(s->config.topology, peer->uid, peer->gid);
+	}
+	return peer->is_plain_tcp ? ROLE_OBSERVER : ROLE_NONE;
+}
+
+static int check_access(struct bus_call *c, char *why, size_t size)
+{
+	const struct bus_method *m = c->envelope.method;
+	struct bus_server *s = c->server;
+	int role = peer_role(s, &c->info);
+
+	if (c->info.is_plain_tcp && (m->mutating || m->role > ROLE_OBSERVER)) {
+		snprintf(
+			why, size,
+			"%s changes something, and a plain tcp:// connection is not authenticated; "
+			"call over ipc:// on the host itself",
+			m->name);
+	} else if (role < m->role) {
+		snprintf(
+			why, size,
+			"%s needs the role %s and uid %u has %s; add the user or one of its groups "
+			"to the key %s of [access] in the topology (%s) on the host",
+			m->name, bus_role_name(m->role), (unsigned int)c->info.uid,
+			bus_role_name(role), bus_role_name(m->role),
+			topology_origin(s->config.topology));
+	} else {
+		return CODE_OK;
+	}
+	s->n_denied++;
+	log_info("denied %s to %s", m->name, c->client);
+	return CODE_PERMISSION_DENIED;
+}
+
+static int check_load(const struct bus_call *c, char *why, size_t size)
+{
+	const struct bus_server *s = c->server;
+
+	if (s->n_calls >= BUS_INFLIGHT_MAX) {
+		snprintf(why, size, "%zu calls are in flight, as many as are allowed; try later",
+			 s->n_calls);
+		return CODE_RESOURCE_EXHAUSTED;
+	}
+	if (call_peer_load(s, c->info.id) >= BUS_INFLIGHT_PER_PEER) {
+		snprintf(why, size,
+			 "this connection has %d calls in flight, as many as are allowed; wait for "
+			 "answers",
+			 BUS_INFLIGHT_PER_PEER);
+		return CODE_RESOURCE_EXHAUSTED;
+	}
+	return CODE_OK;
+}
+
+/* The name for records. */
+static const char *describe_client(struct bus_call *c)
+{
+	const char *client = c->envelope.client ? c->envelope.client : "?";
+	const char *text;
+
+	if (c->info.has_creds) {
+		text = arena_printf(&c->arena, "%s uid=%u", client, (unsigned int)c->info.uid);
+	} else {
+		text = arena_printf(&c->arena, "%s %s", client,
+				    c->info.is_plain_tcp ? "tcp" : "unknown");
+	}
+	return text ? text : "?";
+}
+
+/* CODE_OK and the decoded request, or the code to refuse with. */
+static int admit(struct bus_call *c, const void *data, size_t len, const ProtobufCMessage **request,
+		 char why[static ENVELOPE_WHY_MAX])
+{
+	struct bus_server *s = c->server;
+	struct envelope *e = &c->envelope;
+	int code = envelope_open(e, &c->arena, data, len, why);
+
+	if (code == CODE_OK) {
+		c->client = describe_client(c);
+		c->slot = &s->slots[e->method - bus_methods];
+		c->deadline_ns = c->start_ns + e->timeout_ms * NSEC_PER_MSEC;
+		code = c->slot->fn ? check_access(c, why, ENVELOPE_WHY_MAX) : CODE_UNIMPLEMENTED;
+	} else {
+		s->n_undecodable += code == CODE_INVALID_ARGUMENT;
+		return code;
+	}
+	if (!c->slot->fn) {
+		snprintf(why, ENVELOPE_WHY_MAX,
+			 "%s is not served by '%s'; xenmesh.v1.Bus/Describe lists what is",
+			 e->method->name, s->config.service->name);
+		return code;
+	}
+	if (code == CODE_OK) {
+		code = check_load(c, why, ENVELOPE_WHY_MAX);
+	}
+	if (code != CODE_OK) {
+		return code;
+	}
+	*request = envelope_request(e, &c->arena);
+	if (!*request) {
+		snprintf(why, ENVELOPE_WHY_MAX,
+			 "the payload (%zu bytes) is no %s, unfolds to more than %zu bytes, or has "
+			 "text that is not UTF-8",
+			 e->payload_len, e->method->input->name, c->arena.limit);
+		return CODE_INVALID_ARGUMENT;
+	}
+	return CODE_OK;
+}
+
+static void on_message(struct bus_socket *socket, const struct bus_peer *peer,
+		       const struct bus_route *route, const void *data, size_t len, void *userdata)
+{
+	struct bus_server *s = userdata;
+	struct bus_call *c = call_new(s, socket, peer, route, len);
+	const ProtobufCMessage *request = NULL;
+	char why[ENVELOPE_WHY_MAX];
+	int code;
+
+	s->n_received++;
+	if (!c) {
+		return; /* out of memory: the caller asks again */
+	}
+	code = admit(c, data, len, &request, why);
+	if (code != CODE_OK) {
+		call_refuse(c, code, why);
+		return;
+	}
+	if (!c->envelope.method->mutating || !call_is_repeat(c)) {
+		call_execute(c, request);
+	}
+}
+
+static void on_link(struct bus_socket *socket _unused_, const struct bus_peer *peer, bool up,
+		    void *userdata)
+{
+	if (!up) {
+		call_peer_gone(userdata, peer->id);
+	}
+}
+
+/* ---- the server ---- */
+
+int bus_server_add(struct bus_server *s, const struct bus_handler *handlers, size_t n_handlers,
+		   void *userdata)
+{
+	for (size_t i = 0; i < n_handlers; i++) {
+		const struct bus_method *m = bus_method_find(handlers[i].method);
+
+		if (!m || !streq(m->name, handlers[i].method)) {
+			log_error("there is no method %s to handle", handlers[i].method);
+			return -EINVAL;
+		}
+		s->slots[m - bus_methods].fn = handlers[i].fn;
+		s->slots[m - bus_methods].userdata = userdata;
+	}
+	return 0;
+}
+
+static int open_dedup(struct bus_server *s)
+{
+	if (s->config.dedup) {
+		s->dedup = *s->config.dedup;
+		return 0;
+	}
+	s->own_dedup = dedup_new();
+	if (!s->own_dedup) {
+		return -ENOMEM;
+	}
+	s->dedup = dedup_interface(s->own_dedup);
+	return 0;
+}
+
+int bus_server_new(struct bus_server **out, sd_event *loop, const struct bus_server_config *config)
+{
+	const struct bus_socket_options options = { .max_message = BUS_CALL_MAX,
+						    .queue = REPLY_QUEUE };
+	const struct bus_socket_handler handler = { on_message, on_link };
+	struct bus_server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		return -ENOMEM;
+	}
+	s->loop = sd_event_ref(loop);
+	s->config = *config;
+	list_init(&s->calls);
+	s->slots = calloc(bus_n_methods, sizeof(*s->slots));
+	r = s->slots ? open_dedup(s) : -ENOMEM;
+	if (r == 0) {
+		r = bus_server_add(s, config->handlers, config->n_handlers, config->userdata);
+	}
+	if (r == 0) {
+		r = bus_binding_open(&s->binding, loop, BUS_REP, &config->service->rpc, &options,
+				     &handler, s);
+	}
+	if (r < 0) {
+		bus_server_free(s);
+		return r;
+	}
+	*out = s;
+	return 0;
+}
+
+struct bus_server *bus_server_free(struct bus_server *s)
+{
+	if (!s) {
+		return NULL;
+	}
+	bus_binding_close(&s->binding); /* no message comes any more */
+	call_cancel_all(s);
+	map_deinit(&s->peers);
+	map_deinit(&s->running);
+	dedup_free(s->own_dedup);
+	free(s->slots);
+	sd_event_unref(s->loop);
+	free(s);
+	return NULL;
+}
+
+static void slot_stats(const struct method_slot *slot, const char *method, bus_stat_fn fn,
+		       void *userdata)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "calls", slot->n_calls },	    { "errors", slot->n_errors },
+		{ "in_flight", slot->n_in_flight }, { "us_total", slot->us_total },
+		{ "us_max", slot->us_max },
+	};
+	char name[160];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		snprintf(name, sizeof(name), "rpc.method.%s.%s", method, rows[i].name);
+		fn(name, rows[i].value, userdata);
+	}
+}
+
+void bus_server_stats(const struct bus_server *s, bus_stat_fn fn, void *userdata)
+{
+	struct bus_socket_stats sockets;
+	uint64_t n_calls = 0, n_errors = 0;
+
+	bus_binding_stats(&s->binding, &sockets);
+	for (size_t i = 0; i < bus_n_methods; i++) {
+		n_calls += s->slots[i].n_calls;
+		n_errors += s->slots[i].n_errors;
+	}
+	fn("rpc.received", s->n_received, userdata);
+	fn("rpc.calls", n_calls, userdata);
+	fn("rpc.errors", n_errors, userdata);
+	fn("rpc.in_flight", s->n_calls, userdata);
+	fn("rpc.undecodable", s->n_undecodable, userdata);
+	fn("rpc.refused", s->n_refused, userdata);
+	fn("rpc.denied", s->n_denied, userdata);
+	fn("rpc.repeats", s->n_repeats, userdata);
+	fn("rpc.expired", s->n_expired, userdata);
+	fn("rpc.abandoned", s->n_abandoned, userdata);
+	fn("rpc.unsent", s->n_unsent, userdata);
+	fn("rpc.bytes_in", sockets.bytes_in, userdata);
+	fn("rpc.bytes_out", sockets.bytes_out, userdata);
+	fn("rpc.peers", sockets.peers, userdata);
+	fn("rpc.relistens", sockets.relistens, userdata);
+	for (size_t i = 0; i < bus_n_methods; i++) {
+		if (s->slots[i].n_calls > 0) {
+			slot_stats(&s->slots[i], bus_methods[i].name, fn, userdata);
+		}
+	}
+}
