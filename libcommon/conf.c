@@ -30,8 +30,8 @@ struct reader {
 	struct strbuf *errors;
 };
 
-static void complain_va(struct strbuf *errors, const struct conf_pos *pos, const char *format,
-			va_list args)
+static void _printf_(3, 0) complain_va(struct strbuf *errors, const struct conf_pos *pos,
+				       const char *format, va_list args)
 {
 	char text[512], safe[512];
 

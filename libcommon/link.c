@@ -76,8 +76,9 @@ struct link {
 
 static void drop_out(struct link *l)
 {
-	for (struct out_message *m; (m = list_first(&l->out, struct out_message, list));) {
-		list_unlink(&m->list);
+	for (struct list *i; (i = list_pop(&l->out));) {
+		struct out_message *m = list_entry(i, struct out_message, list);
+
 		xclose(m->fd);
 		free(m);
 	}
@@ -169,32 +170,44 @@ static ssize_t send_piece(struct link *l, struct out_message *m)
 	return n < 0 ? err_errno() : n;
 }
 
-static void flush_out(struct link *l)
+/* Send the whole message: 0 or -errno. */
+static int send_message(struct link *l, struct out_message *m)
 {
-	for (struct out_message *m; (m = list_first(&l->out, struct out_message, list));) {
+	while (m->sent < m->len) {
 		ssize_t n = send_piece(l, m);
 
-		if (n == -EAGAIN) {
-			set_waiting_out(l, true);
-			return;
-		}
-		if (n == -EPIPE || n == -ECONNRESET) {
-			/* The end of input closes the link: there may be last words before. */
-			l->out_error = (int)n;
-			drop_out(l);
-			break;
-		}
 		if (n < 0) {
-			close_link(l, (int)n);
-			return;
+			return (int)n;
 		}
 		m->fd = xclose(m->fd);
 		m->sent += (size_t)n;
 		l->out_bytes -= (size_t)n;
-		if (m->sent == m->len) {
-			list_unlink(&m->list);
-			free(m);
+	}
+	return 0;
+}
+
+static void flush_out(struct link *l)
+{
+	list_for_each_safe (i, &l->out) {
+		struct out_message *m = list_entry(i, struct out_message, list);
+		int r = send_message(l, m);
+
+		if (r == -EAGAIN) {
+			set_waiting_out(l, true);
+			return;
 		}
+		if (r == -EPIPE || r == -ECONNRESET) {
+			/* The end of input closes the link: there may be last words before. */
+			l->out_error = r;
+			drop_out(l);
+			break;
+		}
+		if (r < 0) {
+			close_link(l, r);
+			return;
+		}
+		list_unlink(&m->list);
+		free(m);
 	}
 	set_waiting_out(l, false);
 }
@@ -526,8 +539,8 @@ int link_connect(const char *path)
 /* Remove the socket of a listener that is gone. 0; -EADDRINUSE, -EEXIST for any other file. */
 static int remove_stale(const char *path)
 {
+	_cleanup_(xclosep) int fd = -1;
 	struct stat st;
-	int fd;
 
 	if (lstat(path, &st) < 0) {
 		return errno == ENOENT ? 0 : err_errno();
@@ -537,18 +550,29 @@ static int remove_stale(const char *path)
 	}
 	fd = link_connect(path);
 	if (fd != -ECONNREFUSED) {
-		xclose(fd);
 		return fd >= 0 || fd == -EAGAIN ? -EADDRINUSE : fd;
 	}
 	return unlink(path) < 0 ? err_errno() : 0;
 }
 
-int link_listen(const char *path)
+static int start_listening(int fd, const char *path, const struct sockaddr_un *address)
 {
 	const mode_t mode = 0660;
-	_cleanup_(xclosep) int fd = -1;
+
+	/* fchmod() bounds what bind() makes, chmod() undoes the umask. */
+	if (fchmod(fd, mode) < 0 ||
+	    bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+	    chmod(path, mode) < 0 || listen(fd, BACKLOG) < 0) {
+		return err_errno();
+	}
+	return 0;
+}
+
+int link_listen(const char *path)
+{
 	struct sockaddr_un address;
 	int r = make_address(&address, path);
+	int fd;
 
 	if (r == 0) {
 		r = remove_stale(path);
@@ -557,11 +581,13 @@ int link_listen(const char *path)
 		return err_trace(r);
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* The first fchmod() bounds what bind() makes, the second undoes the umask. */
-	if (fd < 0 || fchmod(fd, mode) < 0 ||
-	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, mode) < 0 ||
-	    listen(fd, BACKLOG) < 0) {
+	if (fd < 0) {
 		return err_trace(err_errno());
 	}
-	return STEAL_FD(fd);
+	r = start_listening(fd, path, &address);
+	if (r < 0) {
+		xclose(fd);
+		return err_trace(r);
+	}
+	return fd;
 }

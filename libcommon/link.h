@@ -18,7 +18,7 @@
 #define LINK_QUEUE_MAX	 (64U << 20) /* beyond: the peer hangs, the link is closed */
 
 /* What a message of len bytes may take in memory, where protobuf-c's structs are larger than the
- * bytes on the wire: HostSample takes 5 to 17 times its length with busy domains, 33 times with
+ * bytes on the wire: HostSample takes 5 to 17 times its length with busy domains, 29 times with
  * vCPUs that never ran. */
 static inline size_t link_memory_max(size_t len)
 {

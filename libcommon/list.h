@@ -36,11 +36,25 @@ static inline void list_append(struct list *head, struct list *node)
 
 static inline void list_unlink(struct list *node)
 {
-	if (list_is_linked(node)) {
+	if (node->next) {
 		node->prev->next = node->next;
 		node->next->prev = node->prev;
 	}
 	list_init(node);
+}
+
+/* Unlink and return the first node; NULL when the list is empty. */
+static inline struct list *list_pop(struct list *head)
+{
+	struct list *node = head->next;
+
+	if (list_is_empty(head)) {
+		return NULL;
+	}
+	head->next = node->next;
+	head->next->prev = head;
+	list_init(node);
+	return node;
 }
 
 #define list_entry(node, type, member) container_of(node, type, member)

@@ -219,12 +219,15 @@ static bool write_line(const struct line *l)
 {
 	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
 	size_t done = 0;
+	int r;
 
-	if (poll(&p, 1, state.is_stalled ? 0 : STALL_MS) != 1) {
-		state.is_stalled = true;
+	do {
+		r = poll(&p, 1, state.is_stalled ? 0 : STALL_MS);
+	} while (r < 0 && errno == EINTR);
+	state.is_stalled = r != 1;
+	if (state.is_stalled) {
 		return false;
 	}
-	state.is_stalled = false;
 	while (done < l->len) {
 		ssize_t n = write(STDERR_FILENO, l->data + done, l->len - done);
 
@@ -387,7 +390,7 @@ void log_write(struct log_site *site, enum log_level level, const struct log_fie
 	}
 	if ((size_t)len >= sizeof(raw)) {
 		len = sizeof(raw) - 1;
-		memcpy(raw + len - 3, "...", 3);
+		memset(raw + len - 3, '.', 3);
 	}
 	emit(level, fields, n_fields, raw, (size_t)len);
 	errno = saved_errno;

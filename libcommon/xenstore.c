@@ -259,7 +259,7 @@ int xenstore_read(struct xenstore *xs, const char *path, char **out, size_t *len
 int xenstore_read_u64(struct xenstore *xs, const char *path, uint64_t *out)
 {
 	_cleanup_(xfreep) char *value = NULL;
-	size_t len;
+	size_t len = 0;
 	int r = xenstore_read(xs, path, &value, &len);
 
 	return r == 0 ? parse_u64(value, len, UINT64_MAX, out) : r;

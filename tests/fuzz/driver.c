@@ -25,21 +25,34 @@ static void fail(struct tally *t, const char *name, const char *path, const char
 	t->n_failed++;
 }
 
-/* The target must not rely on a terminator: the input lies at the end of its block. */
-static void run_file(struct tally *t, const char *name, const char *path, size_t size)
+/* The input at the end of a block of its own, so that reading beyond it is noticed; NULL when it
+ * cannot be read. */
+static uint8_t *load(const char *path, size_t size)
 {
-	_cleanup_(xfreep) uint8_t *data = malloc(MAX(size, 1));
+	uint8_t *data = malloc(MAX(size, 1));
 	FILE *f = fopen(path, "rb");
 	size_t n = f && data ? fread(data, 1, size, f) : 0;
 
 	if (f) {
 		fclose(f);
 	}
-	if (!data || n != size) {
+	if (!f || n != size) {
+		free(data);
+		return NULL;
+	}
+	return data;
+}
+
+static void run_file(struct tally *t, const char *name, const char *path, size_t size)
+{
+	uint8_t *data = load(path, size);
+
+	if (!data) {
 		fail(t, name, path, "cannot be read");
 		return;
 	}
 	LLVMFuzzerTestOneInput(data, size);
+	free(data);
 	t->n_ok++;
 }
 

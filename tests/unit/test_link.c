@@ -151,18 +151,19 @@ static int n_open_fds(void)
 
 static void test_messages_in_order(void)
 {
+	_cleanup_(strbuf_deinit) struct strbuf expected = STRBUF_NULL;
 	struct fixture f;
-	char expected[8192] = "", text[16];
+	char text[16];
 
 	set_up(&f, false);
 	f.b.is_answering = true;
 	for (int i = 0; i < 500; i++) {
 		snprintf(text, sizeof(text), "%d", i);
 		CU_ASSERT_EQUAL(send_text(f.a.link, text, -1), 0);
-		strcat(strcat(expected, text), ";");
+		strbuf_printf(&expected, "%s;", text);
 	}
 	run_until(&f, &f.b.n_messages, 500);
-	CU_ASSERT_STRING_EQUAL(strbuf_str(&f.b.got), expected);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&f.b.got), strbuf_str(&expected));
 	run_until(&f, &f.a.n_messages, 500);
 	CU_ASSERT_EQUAL(f.a.n_closed + f.b.n_closed, 0);
 	tear_down(&f);
@@ -406,7 +407,8 @@ static void test_cut_off(void)
  */
 static void test_memory_bomb(void)
 {
-	static uint8_t bomb[4 + (64 << 10)];
+	static const uint8_t table[] = { 0x1a, 0x80, 0x80, 0x04 }; /* FromHost.table: 64 KiB of */
+	static uint8_t bomb[sizeof(table) + (64 << 10)];
 	struct fixture f;
 	int fds[2];
 
@@ -416,9 +418,9 @@ static void test_memory_bomb(void)
 	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	make_end(&f, &f.a, fds[0], &xenmesh__host__from_host__descriptor);
 	make_end(&f, &f.b, fds[1], NULL);
-	memcpy(bomb, "\x1a\x80\x80\x04", 4); /* FromHost.table, 64 KiB of ... */
-	for (size_t i = 4; i < sizeof(bomb); i += 2) {
-		bomb[i] = 0x0a; /* ... DomainTable.domains, empty */
+	memcpy(bomb, table, sizeof(table));
+	for (size_t i = sizeof(table); i < sizeof(bomb); i += 2) {
+		bomb[i] = 0x0a; /* DomainTable.domains, empty */
 	}
 	put_raw(&f, sizeof(bomb), bomb, sizeof(bomb));
 	check_closed(&f, -EBADMSG);

@@ -39,6 +39,24 @@ static void test_append_and_unlink(void)
 	CU_ASSERT_EQUAL(digits(&head), 132);
 }
 
+static void test_pop(void)
+{
+	struct item a = { 1, { 0 } }, b = { 2, { 0 } };
+	struct list head;
+
+	list_init(&head);
+	CU_ASSERT_PTR_NULL(list_pop(&head));
+	list_append(&head, &a.list);
+	list_append(&head, &b.list);
+	CU_ASSERT_PTR_EQUAL(list_pop(&head), &a.list);
+	CU_ASSERT_FALSE(list_is_linked(&a.list));
+	CU_ASSERT_EQUAL(digits(&head), 2);
+	CU_ASSERT_PTR_EQUAL(list_pop(&head), &b.list);
+	CU_ASSERT_PTR_NULL(list_pop(&head));
+	list_append(&head, &a.list);
+	CU_ASSERT_EQUAL(digits(&head), 1);
+}
+
 static void test_zeroed_is_unlinked(void)
 {
 	struct list zeroed = { 0 };
@@ -74,5 +92,5 @@ static void test_unlink_while_iterating(void)
 	CU_ASSERT_TRUE(list_is_empty(&head));
 }
 
-UNIT_MAIN("list", UNIT_TEST(test_append_and_unlink), UNIT_TEST(test_zeroed_is_unlinked),
-	  UNIT_TEST(test_unlink_while_iterating))
+UNIT_MAIN("list", UNIT_TEST(test_append_and_unlink), UNIT_TEST(test_pop),
+	  UNIT_TEST(test_zeroed_is_unlinked), UNIT_TEST(test_unlink_while_iterating))
