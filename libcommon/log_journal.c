@@ -3,6 +3,8 @@
  * The journal as a sink.  A file of its own: programs that do not call
  * log_use_journal() do not get it from the archive, nor libsystemd with it.
  */
+#define SD_JOURNAL_SUPPRESS_LOCATION /* it would always be this file */
+
 #include <stdio.h>
 #include <sys/uio.h>
 #include <syslog.h>
