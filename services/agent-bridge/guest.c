@@ -234,8 +234,20 @@ int bridge_guest_look(struct bridge_guest *g, unsigned int mask, uint64_t *n_req
 	return take(g, &info, &arena);
 }
 
-const Xenmesh__V1__GuestInfo *bridge_guest_info(const struct bridge_guest *g, struct arena *arena)
+Xenmesh__V1__GuestInfo *bridge_guest_info(const struct bridge_guest *g, struct arena *arena)
 {
-	return (const Xenmesh__V1__GuestInfo *)(const void *)arena_unpack(
+	return (Xenmesh__V1__GuestInfo *)(void *)arena_unpack(
 		arena, &xenmesh__v1__guest_info__descriptor, g->packed, g->packed_len);
+}
+
+Xenmesh__V1__GuestInfo *bridge_guest_touch(struct bridge_guest *g, struct arena *arena)
+{
+	Xenmesh__V1__GuestInfo *info = bridge_guest_info(g, arena);
+
+	if (info) {
+		/* A number of fixed size: the new bytes are as many as the old ones. */
+		g->updated_ns = info->updated_ns = clock_real_ns();
+		xenmesh__v1__guest_info__pack(info, g->packed);
+	}
+	return info;
 }

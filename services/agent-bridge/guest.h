@@ -67,4 +67,7 @@ int bridge_guest_become(struct bridge_guest *g, const char *uuid);
 int bridge_guest_look(struct bridge_guest *g, unsigned int mask, uint64_t *n_requests);
 /* A message that lives as long as arena, unpacked from g->packed. NULL when out of memory. */
 struct arena;
-const Xenmesh__V1__GuestInfo *bridge_guest_info(const struct bridge_guest *g, struct arena *arena);
+Xenmesh__V1__GuestInfo *bridge_guest_info(const struct bridge_guest *g, struct arena *arena);
+/* It speaks for its UUID from now on, which is a change for whoever listens: updated_ns is now.
+ * As bridge_guest_info(). */
+Xenmesh__V1__GuestInfo *bridge_guest_touch(struct bridge_guest *g, struct arena *arena);

@@ -142,13 +142,14 @@ static bool speaks(const struct bridge_mirror *m, const struct bridge_guest *g)
 	return g->uuid[0] != '\0' && map_get_str(&m->by_uuid, g->uuid) == g;
 }
 
-static void publish(struct bridge_mirror *m, const struct bridge_guest *g)
+/* is_handover: not the content changed, but who speaks. */
+static void publish(struct bridge_mirror *m, struct bridge_guest *g, bool is_handover)
 {
 	_cleanup_(arena_deinit) struct arena arena;
 	const Xenmesh__V1__GuestInfo *info;
 
 	arena_init(&arena, 2 * BRIDGE_INFO_ARENA);
-	info = bridge_guest_info(g, &arena);
+	info = is_handover ? bridge_guest_touch(g, &arena) : bridge_guest_info(g, &arena);
 	if (!info) {
 		log_error("no memory to publish what domain %u says", g->domid);
 		return;
@@ -174,7 +175,7 @@ static void abdicate(struct bridge_mirror *m, struct bridge_guest *g, const char
 	/* Replaces a value that is there: needs no memory. */
 	map_set_str(&m->by_uuid, uuid, heir, NULL);
 	if (heir->packed) {
-		publish(m, heir);
+		publish(m, heir, true);
 	}
 }
 
@@ -306,7 +307,7 @@ static int look(struct bridge_mirror *m, struct bridge_guest *g)
 	m->stats.unchanged += r == 0;
 	m->stats.truncated += bridge_tree_is_truncated(&g->tree);
 	if (has_news) {
-		publish(m, g);
+		publish(m, g, false);
 	}
 	return 0;
 }

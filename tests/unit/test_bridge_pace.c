@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How often guests are looked at, whatever they do. */
+#include "services/agent-bridge/pace.h"
+#include "tests/unit/unit.h"
+
+#define MS NSEC_PER_MSEC
+/* Boot was a while ago. */
+#define T0 (1000 * NSEC_PER_SEC)
+
+static void test_guest__table(void)
+{
+	static const struct {
+		uint64_t looked_ns, cost_ns, changed_ns, due_ns;
+	} cases[] = {
+		/* first change: let the agent finish */
+		{ 0, 0, T0, T0 + 100 * MS },
+		{ T0, 1 * MS, T0 + 5000 * MS, T0 + 5100 * MS },
+		/* two a second */
+		{ T0, 1 * MS, T0 + 1 * MS, T0 + 500 * MS },
+		{ T0, 1 * MS, T0 + 450 * MS, T0 + 550 * MS },
+		/* a costly guest waits longer */
+		{ T0, 60 * MS, T0 + 1 * MS, T0 + 1200 * MS },
+		{ T0, 60 * MS, T0 + 1150 * MS, T0 + 1250 * MS },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct bridge_pace pace = { cases[i].looked_ns, cases[i].cost_ns };
+
+		CU_ASSERT_EQUAL(bridge_pace_due(&pace, cases[i].changed_ns), cases[i].due_ns);
+	}
+}
+
+/* A guest that changes something all the time, for a minute. */
+static void test_guest__at_most_two_looks_a_second(void)
+{
+	struct bridge_pace pace = { 0 };
+	uint64_t now_ns = T0;
+	unsigned int n = 0;
+
+	while (now_ns < T0 + 60 * NSEC_PER_SEC) {
+		now_ns = bridge_pace_due(&pace, now_ns);
+		pace = (struct bridge_pace){ now_ns + 2 * MS, 2 * MS };
+		now_ns += 2 * MS;
+		n++;
+	}
+	CU_ASSERT(n >= 110 && n <= 121);
+}
+
+/* All guests change all the time: looks that publish, each costing cost_ns, in 10 s. */
+static unsigned int publish_for_ten_seconds(uint64_t cost_ns)
+{
+	struct bridge_budget budget = { 0 };
+	uint64_t now_ns = T0;
+	unsigned int n = 0;
+
+	while (now_ns < T0 + 10 * NSEC_PER_SEC) {
+		uint64_t due_ns = bridge_budget_due(&budget, now_ns);
+
+		now_ns = MAX(now_ns, due_ns);
+		bridge_budget_use(&budget, now_ns, now_ns + cost_ns, true);
+		now_ns += cost_ns;
+		n++;
+	}
+	return n;
+}
+
+static void test_budget__a_burst_then_a_rate(void)
+{
+	unsigned int n = publish_for_ten_seconds(1000);
+
+	CU_ASSERT(n >= 1000 + 10 * 200 - 5 && n <= 1000 + 10 * 200 + 5);
+}
+
+static void test_budget__at_most_half_of_the_time(void)
+{
+	unsigned int n = publish_for_ten_seconds(50 * MS);
+
+	CU_ASSERT(n >= 99 && n <= 101);
+}
+
+static void test_budget__looks_that_publish_nothing_take_no_token(void)
+{
+	struct bridge_budget budget = { 0 };
+	uint64_t now_ns = T0;
+
+	for (unsigned int i = 0; i < 5000; i++) {
+		CU_ASSERT(bridge_budget_due(&budget, now_ns) <= now_ns);
+		bridge_budget_use(&budget, now_ns, now_ns + 1000, false);
+		now_ns += 2000;
+	}
+}
+
+static void test_budget__works_right_after_boot(void)
+{
+	struct bridge_budget budget = { 0 };
+	unsigned int n = 0;
+
+	for (uint64_t now_ns = 1; now_ns < NSEC_PER_SEC; now_ns += MS) {
+		if (bridge_budget_due(&budget, now_ns) <= now_ns) {
+			bridge_budget_use(&budget, now_ns, now_ns + 1, true);
+			n++;
+		}
+	}
+	CU_ASSERT(n >= 195 && n <= 200);
+}
+
+UNIT_MAIN("bridge pace", UNIT_TEST(test_guest__table),
+	  UNIT_TEST(test_guest__at_most_two_looks_a_second),
+	  UNIT_TEST(test_budget__a_burst_then_a_rate),
+	  UNIT_TEST(test_budget__at_most_half_of_the_time),
+	  UNIT_TEST(test_budget__looks_that_publish_nothing_take_no_token),
+	  UNIT_TEST(test_budget__works_right_after_boot))
