@@ -273,7 +273,14 @@ void log_sink_stderr(enum log_level level, const char *message, const struct log
 	begin_line(&l, level);
 	put_str(&l, message);
 	for (size_t i = 0; i < n_fields; i++) {
+		size_t before = l.len;
+
 		put_field(&l, &fields[i]);
+		if (l.len == sizeof(l.data) - 1) {
+			l.len = before; /* rather than half a character */
+			put_str(&l, " ...");
+			break;
+		}
 	}
 	l.data[l.len++] = '\n';
 	if (!write_line(&l)) {

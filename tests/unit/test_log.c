@@ -224,6 +224,21 @@ static void test_stderr_line(void)
 	restore(fd);
 }
 
+static void test_stderr_leaves_fields_out(void)
+{
+	int fd = redirect();
+	static char text[3000], value[1500], got[8192];
+	ssize_t n;
+
+	memset(text, 'a', sizeof(text) - 1);
+	memset(value, '"', sizeof(value) - 1); /* each takes two */
+	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "A", "short" }, { "B", value }), "%s", text);
+	n = read(fd, got, sizeof(got) - 1);
+	CU_ASSERT_TRUE(n > 3000 && n < 4096);
+	CU_ASSERT_PTR_NOT_NULL(strstr(got, "aaa a=short ...\n"));
+	restore(fd);
+}
+
 static void test_keeps_errno(void)
 {
 	int fd = redirect();
@@ -300,6 +315,6 @@ static void test_sink_that_logs(void)
 UNIT_MAIN("log", UNIT_TEST(test_levels), UNIT_TEST(test_fields_and_escaping),
 	  UNIT_TEST(test_escape), UNIT_TEST(test_escape_cuts), UNIT_TEST(test_long_lines_are_cut),
 	  UNIT_TEST(test_site_is_limited), UNIT_TEST(test_flush_tells_left_out),
-	  UNIT_TEST(test_keeps_errno), UNIT_TEST(test_stderr_line),
-	  UNIT_TEST(test_stderr_of_the_journal), UNIT_TEST(test_full_stderr_does_not_block),
-	  UNIT_TEST(test_sink_that_logs))
+	  UNIT_TEST(test_stderr_leaves_fields_out), UNIT_TEST(test_keeps_errno),
+	  UNIT_TEST(test_stderr_line), UNIT_TEST(test_stderr_of_the_journal),
+	  UNIT_TEST(test_full_stderr_does_not_block), UNIT_TEST(test_sink_that_logs))
