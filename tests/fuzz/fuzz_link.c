@@ -51,7 +51,7 @@ static void send_piece(int socket_fd, const uint8_t *data, size_t len, bool with
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
-	struct iovec iov = { (void *)(uintptr_t)data, len };
+	struct iovec iov = { (void *)data, len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	const int some_fd = STDERR_FILENO; /* its own end would keep the connection open */
 
