@@ -94,7 +94,7 @@ $(eval $(call program,xenmesh-ops-worker,services/ops/worker/main.c,opsworker op
 $(eval $(call program,xenmesh-metrics,services/metrics/main.c,metrics $(SERVICE),$(BUS_LIBS) -lmicrohttpd -lm -lz))
 $(eval $(call program,xenmesh-agent-bridge,services/agent-bridge/main.c,bridge $(SERVICE),$(BUS_LIBS) $(XS_LIBS)))
 $(eval $(call program,xenmesh-guest-agent,services/guest-agent/main.c,guestagent common,$(XS_LIBS) -lmnl))
-$(eval $(call program,xenmesh-simhost,services/simhost/main.c,simhost simxen guestagent $(COMMON),$(SYSTEMD_LIBS) $(PB_LIBS) $(XS_LIBS) -linih -lm))
+$(eval $(call program,xenmesh-simhost,services/simhost/main.c,simhost simxen opshost guestagent $(COMMON),$(SYSTEMD_LIBS) $(PB_LIBS) $(XS_LIBS) -linih -lm))
 $(eval $(call program,xenmesh,clients/cli/main.c,cli $(SERVICE),$(BUS_LIBS) -ljson-c -lncurses -ltinfo -lm))
 
 # ---- generated code ----

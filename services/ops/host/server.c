@@ -56,12 +56,13 @@ void host_server_reply(struct link *peer, Xenmesh__Host__FromHost *message, int 
 	}
 }
 
-static void send_hello(struct link *peer)
+static void send_hello(struct link *peer, bool simulated)
 {
 	Xenmesh__Host__HostHello hello = XENMESH__HOST__HOST_HELLO__INIT;
 	Xenmesh__Host__FromHost message = XENMESH__HOST__FROM_HOST__INIT;
 
 	hello.version = (char *)XENMESH_VERSION;
+	hello.simulated = simulated;
 	message.body_case = XENMESH__HOST__FROM_HOST__BODY_HELLO;
 	message.hello = &hello;
 	host_server_reply(peer, &message, -1);
@@ -98,7 +99,7 @@ static int on_message(struct link *l, const ProtobufCMessage *base, int fd, void
 		log_info("core %.40s connected", message->hello->version);
 		p->has_hello = true;
 		p->hello_limit = sd_event_source_disable_unref(p->hello_limit);
-		send_hello(l);
+		send_hello(l, p->server->events->simulated);
 		p->server->events->send_all(l, p->server->userdata);
 		return 0;
 	case XENMESH__HOST__TO_HOST__BODY_SPAWN_WORKER:

@@ -22,6 +22,7 @@ struct link;
 
 /* What the owner does for a peer. All messages are sent with host_server_reply(). */
 struct host_server_events {
+	bool simulated; /* said in the hello: this is no Xen */
 	/* Send state and table, in this order. */
 	void (*send_all)(struct link *peer, void *userdata);
 	/* Start a worker: *fd is its socket. On <0 *error says why, in one sentence, malloc'ed. */
