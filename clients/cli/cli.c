@@ -226,7 +226,7 @@ int cli_fail(const struct cli_reply *reply)
 }
 
 int cli_call_ok(struct cli *cli, const char *service, const char *method,
-		const ProtobufCMessage *request, const void *payload_out)
+		const ProtobufCMessage *request, void *payload_out)
 {
 	struct cli_reply reply;
 

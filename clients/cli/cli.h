@@ -74,7 +74,7 @@ void cli_call(struct cli *cli, const char *service, const char *method,
 	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply);
 /* The same; on failure says so and returns the exit code, else CLI_OK and *payload. */
 int cli_call_ok(struct cli *cli, const char *service, const char *method,
-		const ProtobufCMessage *request, const void *payload_out);
+		const ProtobufCMessage *request, void *payload_out);
 /* Says why, returns the exit code for it. */
 int cli_fail(const struct cli_reply *reply);
 int cli_exit_code(int bus_code);

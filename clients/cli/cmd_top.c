@@ -54,7 +54,7 @@ static const char *row_text(struct arena *a, const struct top_row *r)
 			    "%10.10s %6s %10.0f %7s %10" PRIu64 " %6s %10s %5" PRIu32
 			    " %4zu %9" PRIu64 " %9" PRIu64 " %9s %9s %4zu %8" PRIu64 " %8" PRIu64
 			    " %10" PRIu64 " %10" PRIu64 " %9s %9s %6" PRIu32,
-			    r->name, r->state, (double)(r->cpu_ns / NSEC_PER_SEC),
+			    r->name, r->state, (double)r->cpu_ns / 1e9,
 			    number(a, r->cpu_percent, ""), r->memory_kib,
 			    number(a, r->memory_percent, ""), max, r->vcpus, r->n_vifs,
 			    r->net_tx_bytes / 1024, r->net_rx_bytes / 1024,

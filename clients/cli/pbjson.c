@@ -234,7 +234,7 @@ static int to_unsigned(struct reading *r, struct json_object *o, uint64_t max, u
 
 static int to_bool(struct reading *r, struct json_object *o, void *p)
 {
-	bool value;
+	bool value = false;
 
 	if (json_object_is_type(o, json_type_boolean)) {
 		value = json_object_get_boolean(o);

@@ -156,7 +156,7 @@ static int map_file(struct archive *a, int fd, size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (p == MAP_FAILED) {
+	if (!p || p == MAP_FAILED) {
 		return err_errno();
 	}
 	a->header = p;

@@ -134,8 +134,7 @@ struct object *objects_find(struct objects *o, const char *uuid)
 	struct object *obj = map_get_str(&o->by_uuid, uuid);
 
 	if (obj && open_archive(o, obj, false)) {
-		obj->seen_slot = MAX(obj->seen_slot,
-				     o->slot); /* closed again in ten minutes */
+		obj->seen_slot = MAX(obj->seen_slot, o->slot); /* closed again in ten minutes */
 	}
 	return obj;
 }

@@ -166,7 +166,7 @@ static void run_rrd(const char *dir, const Xenmesh__V1__HostSample *s, struct be
 
 			for (unsigned int k = 0; k < N_SOURCES; k++) {
 				len += snprintf(text + len, sizeof(text) - (size_t)len, ":%llu",
-						(unsigned long long)(t * 1000 + k));
+						(unsigned long long)t * 1000 + k);
 			}
 			snprintf(path, sizeof(path), "%s/%zu.rrd", dir, i);
 			rrd_update_r(path, NULL, 1, &update);
