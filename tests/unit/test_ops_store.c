@@ -364,7 +364,12 @@ static void test_store__survives_a_full_disk(void)
 	CU_ASSERT_EQUAL(store_begin(s), 0);
 	CU_ASSERT_EQUAL(store_vm_put(s, "u2", "two", 3, STORE_DESIRED_UNKNOWN), 0);
 	CU_ASSERT_EQUAL(store_on_end(s, on_end, &e), 0);
+	CU_ASSERT_EQUAL(store_flush(s), 0);
+	CU_ASSERT_EQUAL(store_vm_put(s, "u3", "three", 5, STORE_DESIRED_UNKNOWN), 0);
 	broken.write = SQLITE_FULL;
+	CU_ASSERT_EQUAL(store_flush(s), -ENOSPC);
+	CU_ASSERT_PTR_NOT_NULL(strstr(store_error(s), "full): free some space"));
+	CU_ASSERT_EQUAL(e.n_rolled_back, 0);
 	r = save(s, id_a, print_a, CODE_OK);
 	CU_ASSERT_EQUAL(r, -ENOSPC);
 	CU_ASSERT_EQUAL(store_error_code(r), CODE_RESOURCE_EXHAUSTED);

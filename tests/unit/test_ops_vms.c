@@ -251,22 +251,23 @@ static void test_vms__shows_tasks_and_errors(void)
 	int queue;
 
 	define(&f, UUID_A, "web");
-	vms_set_task(vms_get(&f.vms, UUID_A), UUID_B);
-	vms_set_error(vms_get(&f.vms, UUID_A), "it broke");
+	vms_set_operation(vms_get(&f.vms, UUID_A), NULL, UUID_B, "it broke");
+	CU_ASSERT_EQUAL(topic(&f, UUID_A)->n_published, 2);
 	CU_ASSERT_STRING_EQUAL(state(&f, UUID_A)->task, UUID_B);
 	CU_ASSERT_STRING_EQUAL(state(&f, UUID_A)->last_error, "it broke");
-	vms_set_error(vms_get(&f.vms, UUID_A), NULL);
-	vms_set_task(vms_get(&f.vms, UUID_A), "");
+	vms_set_operation(vms_get(&f.vms, UUID_A), NULL, "", vms_get(&f.vms, UUID_A)->last_error);
 	CU_ASSERT_STRING_EQUAL(state(&f, UUID_A)->task, "");
+	CU_ASSERT_STRING_EQUAL(state(&f, UUID_A)->last_error, "it broke");
+	vms_set_operation(vms_get(&f.vms, UUID_A), NULL, "", NULL);
 	CU_ASSERT_STRING_EQUAL(state(&f, UUID_A)->last_error, "");
 
 	/* An operation keeps a VM that has nothing else. */
 	merge(&f, 5, UUID_B, "b", POWER_RUNNING);
-	vms_set_queue(vms_get(&f.vms, UUID_B), &queue);
+	vms_set_operation(vms_get(&f.vms, UUID_B), &queue, "", NULL);
 	gone(&f, 5, UUID_B);
 	CU_ASSERT_PTR_NOT_NULL(vms_get(&f.vms, UUID_B));
 	CU_ASSERT_PTR_NOT_NULL(topic(&f, UUID_B)->event);
-	vms_set_queue(vms_get(&f.vms, UUID_B), NULL);
+	vms_set_operation(vms_get(&f.vms, UUID_B), NULL, "", NULL);
 	CU_ASSERT_PTR_NULL(vms_get(&f.vms, UUID_B));
 	CU_ASSERT_PTR_NULL(topic(&f, UUID_B)->event);
 }

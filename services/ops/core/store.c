@@ -457,9 +457,19 @@ int store_begin(struct store *s)
 	if (s->fault[0]) {
 		return -EROFS;
 	}
+	if (s->is_open) {
+		return -EALREADY;
+	}
 	r = run_plain(s, ST_BEGIN);
 	s->is_open = r == 0;
 	return r;
+}
+
+int store_flush(struct store *s)
+{
+	int code = sqlite3_db_cacheflush(s->db);
+
+	return code == SQLITE_OK ? 0 : fail(s, code);
 }
 
 int store_on_end(struct store *s, store_end_fn fn, void *userdata)

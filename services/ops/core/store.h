@@ -48,6 +48,9 @@ int store_begin(struct store *s);
 /* Runs the end hooks, in the order in which they were added; <0 = it was rolled back instead. */
 int store_commit(struct store *s);
 void store_rollback(struct store *s);
+/* Bring what the open transaction wrote to the disk, without ending it: a full disk shows here,
+ * where the caller can still say so, not only in the commit. */
+int store_flush(struct store *s);
 bool store_is_in_transaction(const struct store *s);
 /* fn is called once, after the end of the open transaction; it may begin the next one. */
 typedef void (*store_end_fn)(bool is_committed, void *userdata);

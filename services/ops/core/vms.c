@@ -181,6 +181,7 @@ static struct vm *get_or_make(struct vms *vms, const char *uuid)
 	}
 	snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
 	vm->vms = vms;
+	vm->policy_domid = -1;
 	list_init(&vm->domains);
 	if (map_set_str(&vms->by_uuid, vm->uuid, vm, NULL) < 0) {
 		free(vm);
@@ -412,23 +413,20 @@ void vms_undefine(struct vm *vm)
 	settle(vm);
 }
 
-void vms_set_task(struct vm *vm, const char *task_id)
+void vms_set_operation(struct vm *vm, void *queue, const char *task_id, const char *last_error)
 {
+	if (last_error != vm->last_error) {
+		free(vm->last_error);
+		vm->last_error = last_error ? strdup(last_error) : NULL;
+	}
 	snprintf(vm->task_id, sizeof(vm->task_id), "%s", task_id);
-	settle(vm);
-}
-
-void vms_set_error(struct vm *vm, const char *text)
-{
-	free(vm->last_error);
-	vm->last_error = text ? strdup(text) : NULL;
-	settle(vm);
-}
-
-void vms_set_queue(struct vm *vm, void *queue)
-{
 	vm->queue = queue;
 	settle(vm);
+}
+
+struct vm *vms_hold(struct vms *vms, const char *uuid)
+{
+	return get_or_make(vms, uuid);
 }
 
 /* ---- facts ---- */

@@ -27,10 +27,11 @@ struct vm {
 	char uuid[37];
 	Xenmesh__V1__VmConfig *config; /* NULL = unmanaged */
 	enum store_desired desired;
-	struct list domains; /* struct vm_domain */
-	char task_id[37];    /* in flight; "" = none */
-	char *last_error;    /* NULL = none */
-	void *queue;	     /* the engine's; keeps the VM in the table while not NULL */
+	struct list domains;  /* struct vm_domain */
+	char task_id[37];     /* in flight; "" = none */
+	char *last_error;     /* NULL = none */
+	int32_t policy_domid; /* the domain that policy has acted on; -1 = none */
+	void *queue;	      /* the engine's; keeps the VM in the table while not NULL */
 
 	/* private */
 	struct vms *vms;
@@ -69,10 +70,11 @@ struct vm *vms_defined_by_name(const struct vms *vms, const char *name);
 int vms_define(struct vms *vms, Xenmesh__V1__VmConfig *config, enum store_desired desired);
 /* The VM may be gone afterwards, as after the following ones. */
 void vms_undefine(struct vm *vm);
-/* "" and NULL = none. */
-void vms_set_task(struct vm *vm, const char *task_id);
-void vms_set_error(struct vm *vm, const char *text);
-void vms_set_queue(struct vm *vm, void *queue);
+/* What of operations is seen in the state: queue keeps the VM, task_id "" = none in flight,
+ * last_error NULL = none (vm->last_error keeps it). */
+void vms_set_operation(struct vm *vm, void *queue, const char *task_id, const char *last_error);
+/* The VM of that UUID, made if need be; it goes with the next change unless it got a queue. */
+struct vm *vms_hold(struct vms *vms, const char *uuid);
 
 /* What the host process says. -ENOMEM: the table may be behind, ask for everything again. */
 int vms_merge_table(struct vms *vms, const Xenmesh__Host__DomainTable *table);
