@@ -178,10 +178,10 @@ static int read_name(struct host_domains *d, struct host_domain *domain)
 
 	snprintf(path, sizeof(path), "/local/domain/%u/name", domain->domid);
 	r = xenstore_read(d->xs, path, &value, &len);
-	if (r < 0) {
-		return err_trace(r);
+	if (r != 0) {
+		return r < 0 ? err_trace(r) : 0; /* not yet or no more: keep what is known */
 	}
-	log_escape(text, sizeof(text), value ? value : "", len);
+	log_escape(text, sizeof(text), value, len);
 	name = strdup(text);
 	if (!name) {
 		return -ENOMEM;
