@@ -55,15 +55,6 @@ static inline void xclosep(int *fd)
 	}
 }
 
-/* Hand over a descriptor: yields *fd and leaves -1 behind. */
-static inline int steal_fd(int *fd)
-{
-	int stolen = *fd;
-
-	*fd = -1;
-	return stolen;
-}
-
 /* Close and return -1, for `fd = xclose(fd)`. */
 static inline int xclose(int fd)
 {

@@ -18,7 +18,9 @@ int err_trace_at(int r, const char *function, const char *file, int line);
 /* The errno of the call that just failed, as a negative int, never 0. */
 static inline int err_errno(void)
 {
-	return errno > 0 ? -errno : -EIO;
+	int e = errno;
+
+	return e > 0 ? -e : -EIO;
 }
 
 /* Text of r (negative or positive errno); thread-safe, static storage. */

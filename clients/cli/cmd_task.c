@@ -148,7 +148,8 @@ static int get_task(struct cli *cli, int argc, char **argv, const Xenmesh__V1__T
 		return r;
 	}
 	if (argc != 1) {
-		return cli_usage("wants one task id");
+		cli_usage("wants one task id");
+		return CLI_USAGE;
 	}
 	request.id = argv[0];
 	return cli_call_ok(cli, "ops", "xenmesh.v1.Ops/GetTask", &request.base, task);

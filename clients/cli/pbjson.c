@@ -266,7 +266,7 @@ static int to_double(struct reading *r, struct json_object *o, double *out)
 static int to_enum(struct reading *r, const ProtobufCEnumDescriptor *type, struct json_object *o,
 		   int *out)
 {
-	int64_t number;
+	int64_t number = 0;
 
 	if (json_object_is_type(o, json_type_string)) {
 		const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value_by_name(

@@ -176,7 +176,7 @@ static int listen_at(const char *address, unsigned int *port)
 	}
 	*port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
 					      : ((struct sockaddr_in *)&a)->sin_port);
-	return steal_fd(&fd);
+	return STEAL_FD(fd);
 }
 
 static int start(struct httpd *h, const char *address)
