@@ -178,7 +178,7 @@ static int map_existing(struct archive *a, int fd)
 		return 1;
 	}
 	r = map_file(a, fd, (size_t)st.st_size);
-	if (r < 0) {
+	if (!a->header) {
 		return r;
 	}
 	if (!header_is_sane(a->header, a->size)) {
@@ -210,7 +210,7 @@ static int map_new(struct archive *a, const char *path, uint32_t capacity)
 	if (r >= 0) {
 		r = map_file(a, fd, size);
 	}
-	if (r < 0) {
+	if (!a->header) {
 		unlink(temporary);
 		return r;
 	}
