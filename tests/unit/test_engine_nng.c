@@ -389,13 +389,27 @@ static void test_bare_connects(void)
 static void test_bare_connects_alone(void)
 {
 	char name[] = "test_engine_nng", what[] = "bare-connects";
-	char options[] = "ASAN_OPTIONS=detect_leaks=0";
+	char asan[] = "ASAN_OPTIONS=detect_leaks=0";
 	char *const argv[] = { name, what, NULL };
-	char *const envp[] = { options, NULL };
-	int status = -1;
+	char *const envp[] = { asan, NULL };
+	posix_spawn_file_actions_t actions;
+	int status = -1, fds[2];
+	char line[256];
+	FILE *output;
 	pid_t pid;
 
-	CU_ASSERT_EQUAL(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, envp), 0);
+	CU_ASSERT_EQUAL(pipe2(fds, O_CLOEXEC), 0);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, fds[1], STDERR_FILENO);
+	CU_ASSERT_EQUAL(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, envp), 0);
+	posix_spawn_file_actions_destroy(&actions);
+	close(fds[1]);
+	output = fdopen(fds[0], "r");
+	while (fgets(line, sizeof(line), output)) {
+		printf("   | %s", line);
+	}
+	fclose(output);
 	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
 	CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }

@@ -630,7 +630,7 @@ static void test_roles(void)
 	pid_t pid;
 
 	if (geteuid() != 0) {
-		puts("   skipped: only root can call as another user");
+		puts("skip test_roles: only root can call as another user");
 		return;
 	}
 	set_up(&f);

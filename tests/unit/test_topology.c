@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * topology.conf: defaults, overrides, mistakes; roles of users; names of
+ * methods, codes and roles.
+ */
+#include "bus/topology.h"
+
+#include "bus/codes.h"
+#include "bus/engine.h"
+#include "bus/methods.h"
+#include "libcommon/err.h"
+#include "tests/unit/bus_util.h"
+#include "tests/unit/unit.h"
+
+#define NOBODY 65534 /* of Debian: user nobody, group nogroup */
+
+static int load_text(struct topology **t, const struct bus_dir *dir, const char *text,
+		     struct strbuf *errors)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/topology.conf", dir->path);
+	f = fopen(path, "we");
+	if (!f) {
+		return err_errno();
+	}
+	fputs(text, f);
+	fclose(f);
+	return topology_load(t, path, errors);
+}
+
+static void assert_same_endpoint(const struct topology_endpoint *a,
+				 const struct topology_endpoint *b)
+{
+	CU_ASSERT_EQUAL(a->n_urls, b->n_urls);
+	for (size_t i = 0; i < a->n_urls && i < b->n_urls; i++) {
+		CU_ASSERT_STRING_EQUAL(a->urls[i], b->urls[i]);
+	}
+}
+
+static void assert_roles(struct topology *t, int nobody, int daemon)
+{
+	CU_ASSERT_EQUAL(topology_role(t, 0, 0), ROLE_ADMIN);
+	CU_ASSERT_EQUAL(topology_role(t, geteuid(), getegid()), ROLE_ADMIN);
+	CU_ASSERT_EQUAL(topology_role(t, NOBODY, NOBODY), nobody);
+	CU_ASSERT_EQUAL(topology_role(t, 1, 1), daemon);
+}
+
+/* What is shipped is what is compiled in. */
+static void test_shipped_file(void)
+{
+	_cleanup_(topology_freep) struct topology *shipped = NULL, *defaults = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct bus_dir dir;
+
+	CU_ASSERT_EQUAL(topology_load(&shipped, "deploy/topology.conf", &errors), 0);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&errors), "");
+	bus_dir_make(&dir);
+	CU_ASSERT_EQUAL(load_text(&defaults, &dir, "", &errors), 0);
+	bus_dir_remove(&dir);
+	if (!shipped || !defaults) {
+		return;
+	}
+	CU_ASSERT_STRING_EQUAL(topology_run_dir(shipped), topology_run_dir(defaults));
+	CU_ASSERT_EQUAL(topology_n_services(shipped), 3);
+	CU_ASSERT_EQUAL(topology_n_services(defaults), 3);
+	for (size_t i = 0; i < topology_n_services(defaults); i++) {
+		const struct topology_service *d = topology_service_at(defaults, i);
+		const struct topology_service *s = topology_service(shipped, d->name);
+
+		CU_ASSERT_PTR_NOT_NULL(s);
+		if (s) {
+			assert_same_endpoint(&s->pub, &d->pub);
+			assert_same_endpoint(&s->rpc, &d->rpc);
+			CU_ASSERT_EQUAL(s->rpc.n_urls, 1);
+		}
+	}
+	CU_ASSERT_STRING_EQUAL(topology_service(shipped, "agent-bridge")->rpc.urls[0],
+			       "ipc:///run/xenmesh/agent-bridge/rpc");
+	CU_ASSERT_PTR_NULL(topology_service(shipped, "nobody"));
+	CU_ASSERT_PTR_NULL(topology_service_at(shipped, 3));
+	assert_roles(shipped, ROLE_OBSERVER, ROLE_OBSERVER);
+	assert_roles(defaults, ROLE_OBSERVER, ROLE_OBSERVER);
+}
+
+static void test_overrides(void)
+{
+	_cleanup_(topology_freep) struct topology *t = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	const struct topology_service *s;
+	char path[128];
+	struct bus_dir dir;
+	FILE *f;
+
+	bus_dir_make(&dir);
+	snprintf(path, sizeof(path), "%s/topology.d", dir.path);
+	CU_ASSERT_EQUAL(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/topology.d/50-site.conf", dir.path);
+	f = fopen(path, "we");
+	fputs("[bus]\nrun_dir = /tmp/x\n"
+	      "[service ops]\nrpc = ipc://@run@/ops/rpc tcp://[::1]:7102\n"
+	      "[service metrics]\npub =\n",
+	      f);
+	fclose(f);
+	CU_ASSERT_EQUAL(load_text(&t, &dir,
+				  "[bus]\nrun_dir = /tmp/y\n"
+				  "[service mine]\npub = ipc://@run@/@run@\n"
+				  "[host blue.example]\nops.rpc = tcp://10.0.0.2:7102\n",
+				  &errors),
+			0);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&errors), "");
+	bus_dir_remove(&dir);
+	if (!t) {
+		return;
+	}
+	CU_ASSERT_PTR_NOT_NULL(strstr(topology_origin(t), "/topology.conf"));
+	CU_ASSERT_STRING_EQUAL(topology_run_dir(t), "/tmp/x");
+	s = topology_service(t, "ops");
+	CU_ASSERT_EQUAL(s->rpc.n_urls, 2);
+	CU_ASSERT_STRING_EQUAL(s->rpc.urls[0], "ipc:///tmp/x/ops/rpc");
+	CU_ASSERT_STRING_EQUAL(s->rpc.urls[1], "tcp://[::1]:7102");
+	CU_ASSERT_STRING_EQUAL(s->pub.urls[0], "ipc:///tmp/x/ops/pub");
+	CU_ASSERT_EQUAL(topology_service(t, "metrics")->pub.n_urls, 0);
+	CU_ASSERT_EQUAL(topology_service(t, "metrics")->rpc.n_urls, 1);
+	CU_ASSERT_STRING_EQUAL(topology_service(t, "mine")->pub.urls[0], "ipc:///tmp/x//tmp/x");
+	CU_ASSERT_STRING_EQUAL(topology_service(t, "blue.example/ops")->rpc.urls[0],
+			       "tcp://10.0.0.2:7102");
+}
+
+static void test_mistakes(void)
+{
+	static const struct {
+		const char *text, *complaint;
+	} table[] = {
+		{ "[servce ops]\npub = x\n", "topology.conf:2: unknown section [servce ops]" },
+		{ "pub = x\n", ":1: unknown section []" },
+		{ "[service ops]\npob = x\n", ":2: unknown key 'pob'" },
+		{ "[service o/s]\npub = x\n", "letters, digits" },
+		{ "[service ]\npub = x\n", "letters, digits" },
+		{ "[bus]\nrundir = /x\n", "known here is run_dir" },
+		{ "[bus]\nrun_dir = x\n", ":2: run_dir 'x' is not an absolute path" },
+		{ "[bus]\nrun_dir =\n", "not an absolute path" },
+		{ "[service ops]\npub = ipc://run\n", ":2: 'ipc://run' needs an absolute path" },
+		{ "[service ops]\npub = ws://h:1\n", "neither ipc:///PATH nor tcp://HOST:PORT" },
+		{ "[service ops]\npub = tcp://h\n", "port from 1 to 65535" },
+		{ "[service ops]\npub = tcp://h:0\n", "port from 1 to 65535" },
+		{ "[service ops]\npub = tcp://h:65536\n", "port from 1 to 65535" },
+		{ "[service ops]\npub = tcp://:1\n", "port from 1 to 65535" },
+		{ "[service ops]\npub = tcp://h/x:1\n", "has a path" },
+		{ "[service ops]\npub = tcp://a:1 tcp://a:2 tcp://a:3 tcp://a:4 tcp://a:5\n",
+		  "more than 4 URLs" },
+		{ "[host blue]\nops = tcp://a:1\n", "SERVICE.pub or SERVICE.rpc" },
+		{ "[host blue]\nops.sub = tcp://a:1\n", "unknown key 'sub'" },
+		{ "[host a/b]\nops.pub = tcp://a:1\n", "letters, digits" },
+		{ "[access]\nroot = *\n", "roles are observer, operator and admin" },
+		{ "[access]\nadmin = @\n", "'@' is neither" },
+		{ "[access]\nadmin = root,daemon\n", "separate names with blanks" },
+		{ "[bus]\nrun_dir = /"
+		  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+		  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n",
+		  "more than 107 bytes" },
+	};
+	struct bus_dir dir;
+
+	bus_dir_make(&dir);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+		struct topology *t = NULL;
+
+		CU_ASSERT_EQUAL(load_text(&t, &dir, table[i].text, &errors), -EINVAL);
+		CU_ASSERT_PTR_NULL(t);
+		if (!strstr(strbuf_str(&errors), table[i].complaint)) {
+			printf("   %zu: %s", i, strbuf_str(&errors));
+			CU_FAIL("complaint is missing");
+		}
+	}
+	bus_dir_remove(&dir);
+}
+
+static void test_where_it_is_read(void)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct topology *t = NULL;
+	struct bus_dir dir;
+	char path[128];
+
+	bus_dir_make(&dir);
+	snprintf(path, sizeof(path), "%s/none.conf", dir.path);
+	CU_ASSERT_EQUAL(topology_load(&t, path, &errors), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&errors), "no such file"));
+	setenv("XENMESH_TOPOLOGY", path, 1);
+	CU_ASSERT_EQUAL(topology_load(&t, NULL, &errors), -EINVAL);
+	CU_ASSERT_EQUAL(load_text(&t, &dir, "[bus]\nrun_dir = /tmp/z\n", &errors), 0);
+	t = topology_free(t);
+	snprintf(path, sizeof(path), "%s/topology.conf", dir.path);
+	setenv("XENMESH_TOPOLOGY", path, 1);
+	CU_ASSERT_EQUAL(topology_load(&t, NULL, &errors), 0);
+	if (t) {
+		CU_ASSERT_STRING_EQUAL(topology_run_dir(t), "/tmp/z");
+		CU_ASSERT_STRING_EQUAL(topology_origin(t), path);
+	}
+	t = topology_free(t);
+	unsetenv("XENMESH_TOPOLOGY");
+	if (access(TOPOLOGY_DEFAULT_PATH, F_OK) != 0) {
+		CU_ASSERT_EQUAL(topology_load(&t, NULL, &errors), 0);
+		CU_ASSERT_STRING_EQUAL(topology_origin(t), "(defaults)");
+		topology_free(t);
+	}
+	bus_dir_remove(&dir);
+}
+
+static void test_roles(void)
+{
+	static const struct {
+		const char *access;
+		int nobody, daemon;
+	} table[] = {
+		{ "observer =\n", ROLE_NONE, ROLE_NONE },
+		{ "observer = nobody\n", ROLE_OBSERVER, ROLE_NONE },
+		{ "observer = 65534 1\n", ROLE_OBSERVER, ROLE_OBSERVER },
+		{ "operator = @nogroup\n", ROLE_OPERATOR, ROLE_OBSERVER },
+		{ "operator = @65534\nadmin = daemon\n", ROLE_OPERATOR, ROLE_ADMIN },
+		{ "observer = no-such-user @no-such-group\n", ROLE_NONE, ROLE_NONE },
+		{ "admin = *\n", ROLE_ADMIN, ROLE_ADMIN },
+		{ "operator = @daemon @nogroup\nadmin = nobody\n", ROLE_ADMIN, ROLE_OPERATOR },
+	};
+	struct bus_dir dir;
+
+	bus_dir_make(&dir);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		_cleanup_(topology_freep) struct topology *t = NULL;
+		_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+		char text[256];
+
+		snprintf(text, sizeof(text), "[access]\n%s", table[i].access);
+		CU_ASSERT_EQUAL(load_text(&t, &dir, text, &errors), 0);
+		if (!t) {
+			continue;
+		}
+		assert_roles(t, table[i].nobody, table[i].daemon);
+		assert_roles(t, table[i].nobody, table[i].daemon); /* from the cache */
+		/* The gid that the kernel told counts too. */
+		CU_ASSERT_EQUAL(topology_role(t, 4000000, NOBODY), i == 1 || i == 2 ? ROLE_NONE
+								   : i == 3 || i == 4 || i == 7
+									   ? ROLE_OPERATOR
+								   : i == 6 ? ROLE_ADMIN
+									    : ROLE_NONE);
+	}
+	bus_dir_remove(&dir);
+}
+
+static void test_many_users(void)
+{
+	_cleanup_(topology_freep) struct topology *t = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct bus_dir dir;
+
+	bus_dir_make(&dir);
+	CU_ASSERT_EQUAL(load_text(&t, &dir, "[access]\nobserver = 5000001\n", &errors), 0);
+	bus_dir_remove(&dir);
+	for (uid_t uid = 5000000; t && uid < 5001500; uid++) {
+		CU_ASSERT_EQUAL(topology_role(t, uid, 5000000),
+				uid == 5000001 ? ROLE_OBSERVER : ROLE_NONE);
+	}
+}
+
+static void test_names(void)
+{
+	CU_ASSERT_STRING_EQUAL(bus_code_name(CODE_NOT_FOUND), "NOT_FOUND");
+	CU_ASSERT_STRING_EQUAL(bus_code_name(CODE_OK), "OK");
+	CU_ASSERT_STRING_EQUAL(bus_code_name(99), "CODE_99");
+	CU_ASSERT_STRING_EQUAL(bus_role_name(ROLE_OPERATOR), "operator");
+	CU_ASSERT_STRING_EQUAL(bus_role_name(ROLE_NONE), "none");
+	CU_ASSERT_STRING_EQUAL(bus_role_name(77), "none");
+	CU_ASSERT_PTR_NOT_NULL(bus_method_find("xenmesh.v1.Ops/StartVm"));
+	CU_ASSERT_PTR_EQUAL(bus_method_find("StartVm"), bus_method_find("xenmesh.v1.Ops/StartVm"));
+	CU_ASSERT_PTR_EQUAL(bus_method_find("Ops/StartVm"), bus_method_find("StartVm"));
+	CU_ASSERT_PTR_NULL(bus_method_find("artVm"));
+	CU_ASSERT_PTR_NULL(bus_method_find(""));
+	CU_ASSERT_PTR_NULL(bus_method_find("/StartVm"));
+	CU_ASSERT_PTR_NULL(bus_method_find("xenmesh.v1.Ops/StartVm2"));
+	CU_ASSERT_PTR_NOT_NULL(bus_engine_for("ipc:///x"));
+	CU_ASSERT_PTR_NOT_NULL(bus_engine_for("tcp://h:1"));
+	CU_ASSERT_PTR_NULL(bus_engine_for("ws://h:1"));
+	CU_ASSERT_STRING_EQUAL(topology_url_path("ipc:///x"), "/x");
+	CU_ASSERT_PTR_NULL(topology_url_path("tcp://h:1"));
+	for (size_t i = 0; i < bus_n_methods; i++) {
+		CU_ASSERT(bus_methods[i].role >= ROLE_OBSERVER);
+		CU_ASSERT(!bus_methods[i].mutating || bus_methods[i].role >= ROLE_OPERATOR);
+		CU_ASSERT_PTR_EQUAL(bus_method_find(bus_methods[i].name), &bus_methods[i]);
+	}
+}
+
+UNIT_MAIN("topology", UNIT_TEST(test_shipped_file), UNIT_TEST(test_overrides),
+	  UNIT_TEST(test_mistakes), UNIT_TEST(test_where_it_is_read), UNIT_TEST(test_roles),
+	  UNIT_TEST(test_many_users), UNIT_TEST(test_names))
