@@ -23,6 +23,7 @@
 #include <stdio.h>
 
 #include "bus/pipe_queue.h"
+#include "bus/send_window.h"
 #include "bus/sp_watch.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
@@ -40,6 +41,8 @@
 #define RECONNECT_MAX_MS 1000
 #define REOPEN_FIRST_US	 (10 * USEC_PER_MSEC) /* after a connection that had lasted */
 #define QUEUE_MAX	 8192U		      /* of nng */
+#define PUB_QUEUE_MAX	 1000
+#define PUB_BYTES_MAX	 (64U << 20) /* held for subscribers that hang, all together */
 #define SOCKET_MODE	 0666
 
 struct peer {
@@ -81,6 +84,8 @@ struct bus_socket {
 	uint32_t next_request;
 	uint64_t up_since_ns;
 	uint64_t reopen_us;
+	struct send_window window; /* PUB */
+	int queue_now;		   /* PUB: what nng has */
 	struct bus_socket_stats stats;
 	sd_event_source *notify_source, *recv_source, *send_source, *reopen_source;
 	unsigned int depth; /* of callbacks under way */
@@ -698,6 +703,33 @@ static int make_message(struct bus_socket *s, struct bus_route *route, const voi
 	return 0;
 }
 
+/* nng 1.5.2 writes beyond a queue that a change of length left full, if the length is a power of
+ * two: none of those here is. */
+static int init_pub_queue(struct bus_socket *s)
+{
+	s->queue = MIN(s->queue, PUB_QUEUE_MAX);
+	if ((s->queue & (s->queue - 1)) == 0) {
+		s->queue = MAX(s->queue - 1, 3);
+	}
+	s->queue_now = s->queue;
+	return send_window_init(&s->window, (size_t)s->queue, PUB_BYTES_MAX);
+}
+
+static void fit_pub_queue(struct bus_socket *s, size_t len)
+{
+	static const int steps[] = { 500, 200, 100, 50, 20, 6, 3 };
+	int n_fit = (int)send_window_push(&s->window, len);
+	int queue = n_fit == s->queue ? s->queue : 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(steps) && queue == 0; i++) {
+		queue = steps[i] <= n_fit ? steps[i] : 0;
+	}
+	if (queue != 0 && queue != s->queue_now &&
+	    nng_socket_set_int(s->nng, NNG_OPT_SENDBUF, queue) == 0) {
+		s->queue_now = queue;
+	}
+}
+
 static int engine_send(struct bus_socket *s, struct bus_route *route, const void *data, size_t len)
 {
 	nng_msg *msg = NULL;
@@ -712,6 +744,9 @@ static int engine_send(struct bus_socket *s, struct bus_route *route, const void
 	r = make_message(s, route, data, len, &msg);
 	if (r < 0) {
 		return r;
+	}
+	if (s->kind == BUS_PUB) {
+		fit_pub_queue(s, len);
 	}
 	/* Answers keep their order also past a full queue. */
 	r = s->n_pending > 0 ? -EAGAIN : from_nng(nng_sendmsg(s->nng, msg, NNG_FLAG_NONBLOCK));
@@ -764,6 +799,7 @@ static void engine_close(struct bus_socket *s)
 	}
 	map_deinit(&s->peers);
 	pipe_queue_deinit(&s->notices);
+	send_window_deinit(&s->window);
 	free(s->dial_url);
 	s->loop = sd_event_unref(s->loop);
 	if (s->depth == 0) {
@@ -791,6 +827,9 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	list_init(&s->listeners);
 	list_init(&s->pending);
 	r = pipe_queue_init(&s->notices, PIPES_MAX, kind == BUS_REQ);
+	if (r == 0 && kind == BUS_PUB) {
+		r = init_pub_queue(s);
+	}
 	if (r == 0) {
 		r = open_nng(s);
 	}

@@ -31,7 +31,8 @@ struct bus_pub *bus_service_pub(struct bus_service *s);
 
 /* Common command line of all services: --topology FILE, --log-level L, --help, --version.
  * Returns 0, or 1 when the program should exit with *status. `extra`, if given, gets the
- * options it does not know: return 0 = consumed one argument, 1 = consumed with its value. */
+ * options it does not know ("--name"; value NULL when nothing follows): return 0 = consumed one
+ * argument, 1 = consumed with its value, <0 = unknown. */
 struct bus_args {
 	const char *program;
 	const char *usage; /* lines about the program's own options, for --help */

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "bus/engine.h"
+#include "bus/send_window.h"
 #include "bus/sp_watch.h"
 #include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
@@ -698,6 +699,72 @@ static void test_slow_reader(void)
 	tear_down(&f);
 }
 
+static void test_send_window(void)
+{
+	struct send_window w;
+
+	CU_ASSERT_EQUAL(send_window_init(&w, 10, 1000), 0);
+	for (int i = 0; i < 25; i++) {
+		CU_ASSERT_EQUAL(send_window_push(&w, 100), 10);
+	}
+	CU_ASSERT_EQUAL(send_window_push(&w, 500), 6);
+	CU_ASSERT_EQUAL(send_window_push(&w, 500), 2);
+	CU_ASSERT_EQUAL(send_window_push(&w, 5000), 1);
+	CU_ASSERT_EQUAL(send_window_push(&w, 1), 1);
+	for (size_t i = 2; i < 10; i++) {
+		CU_ASSERT_EQUAL(send_window_push(&w, 1), i);
+	}
+	CU_ASSERT_EQUAL(send_window_push(&w, 1), 10);
+	CU_ASSERT_EQUAL(send_window_push(&w, 1), 10);
+	send_window_deinit(&w);
+	send_window_deinit(&w);
+}
+
+/* A subscriber that hangs gets the newest messages later, as many as 64 MiB hold. */
+static void test_stalled_subscriber(void)
+{
+	enum { SIZE = 1 << 20, N = 300, N_SMALL = 2000 };
+	static uint8_t body[SIZE];
+	struct pollfd p = { .events = POLLIN };
+	size_t n_big = 0, n_small = 0;
+	uint32_t last = 0;
+	struct fixture f;
+	struct end pub;
+
+	set_up(&f);
+	CU_ASSERT_EQUAL(end_open(&pub, f.loop, BUS_PUB), 0);
+	CU_ASSERT_EQUAL(bus_engine_nng.listen(pub.socket, f.url), 0);
+	p.fd = bus_raw_connect(f.path);
+	CU_ASSERT(bus_raw_handshake(f.loop, p.fd, SP_SUB));
+	bus_run_for(f.loop, 100);
+	for (uint32_t i = 1; i <= N + N_SMALL; i++) {
+		memcpy(body, &i, sizeof(i));
+		CU_ASSERT_EQUAL(
+			bus_engine_nng.send(pub.socket, NULL, body, i <= N ? SIZE : sizeof(i)), 0);
+	}
+	while (last != N + N_SMALL && poll(&p, 1, 2000) > 0) {
+		uint8_t head[9];
+		uint32_t i;
+		size_t len;
+
+		CU_ASSERT_EQUAL(recv(p.fd, head, sizeof(head), MSG_WAITALL), sizeof(head));
+		len = (size_t)head[6] << 16 | (size_t)head[7] << 8 | head[8];
+		CU_ASSERT(len == SIZE || len == sizeof(i));
+		CU_ASSERT_EQUAL(recv(p.fd, body, len, MSG_WAITALL), (ssize_t)len);
+		memcpy(&i, body, sizeof(i));
+		CU_ASSERT(i > last);
+		last = i;
+		n_big += len == SIZE;
+		n_small += len == sizeof(i);
+	}
+	CU_ASSERT_EQUAL(last, N + N_SMALL);
+	CU_ASSERT(n_big <= 70);
+	CU_ASSERT(n_small >= 500 && n_small <= 1001);
+	close(p.fd);
+	end_close(&pub);
+	tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct unit_test alone[] = { UNIT_TEST(test_bare_connects) };
@@ -716,6 +783,8 @@ int main(int argc, char **argv)
 		UNIT_TEST(test_tcp),
 		UNIT_TEST(test_server_comes_later),
 		UNIT_TEST(test_slow_reader),
+		UNIT_TEST(test_send_window),
+		UNIT_TEST(test_stalled_subscriber),
 	};
 	int status;
 
