@@ -324,21 +324,20 @@ static void test_tree__depth_is_bounded(void)
 
 static void test_tree__a_name_that_is_too_long_is_left_out(void)
 {
-	_cleanup_(bridge_tree_deinit) struct bridge_tree tree = BRIDGE_TREE_NULL;
-	char path[5 + BRIDGE_NAME_MAX + 1];
 	static struct fake_tree fake;
 
-	memset(path, 'n', sizeof(path));
-	memcpy(path, "data/", 5);
-	fake_add(&fake, path, sizeof(path) - 1, "1", 1);
-	read_all(&fake, &tree);
-	CU_ASSERT_EQUAL(tree.parts[BRIDGE_DATA].n, 1);
-	CU_ASSERT_FALSE(bridge_tree_is_truncated(&tree));
-	fake = (struct fake_tree){ 0 };
-	fake_add(&fake, path, sizeof(path), "1", 1);
-	read_all(&fake, &tree);
-	CU_ASSERT_EQUAL(tree.parts[BRIDGE_DATA].n, 0);
-	CU_ASSERT(bridge_tree_is_truncated(&tree));
+	for (int len = BRIDGE_NAME_MAX; len <= BRIDGE_NAME_MAX + 1; len++) {
+		_cleanup_(bridge_tree_deinit) struct bridge_tree tree = BRIDGE_TREE_NULL;
+		bool is_kept = len == BRIDGE_NAME_MAX;
+		char path[BRIDGE_NAME_MAX + 16];
+
+		snprintf(path, sizeof(path), "data/%0*d", len, 0);
+		fake = (struct fake_tree){ 0 };
+		fake_add(&fake, path, strlen(path), "1", 1);
+		read_all(&fake, &tree);
+		CU_ASSERT_EQUAL(tree.parts[BRIDGE_DATA].n, is_kept);
+		CU_ASSERT_EQUAL(bridge_tree_is_truncated(&tree), !is_kept);
+	}
 }
 
 static void test_tree__a_lost_connection_changes_nothing(void)

@@ -92,7 +92,7 @@ static bool start(struct fixture *f)
 	}
 	snprintf(f->root, sizeof(f->root), "%.1000s/guest", f->host.dir);
 	snprintf(f->program, sizeof(f->program), "%s", f->host.shim);
-	strcpy(strrchr(f->program, '/'), "/xenmesh-guest-agent");
+	snprintf(strrchr(f->program, '/'), 64, "/xenmesh-guest-agent");
 	setenv("XENMESH_GUEST_HOME", HOME, 1);
 	put_root(f);
 	return add_domain(&f->host, 5);

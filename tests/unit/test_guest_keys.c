@@ -158,8 +158,8 @@ static void fill(struct guest_tree *t, const char *const keys[KEYS_MAX])
 	CU_ASSERT_EQUAL(t->error, 0);
 }
 
-#define LAST	GUEST_KEY_LAST "=1"
-#define TOUCHED "+data/updated=now +" GUEST_KEY_LAST "=1 "
+#define LAST	"attr/PVAddons/Installed=1"
+#define TOUCHED "+data/updated=now +" LAST " "
 
 static void test_diff__table(void)
 {

@@ -67,8 +67,10 @@ int xenstore_list(struct xenstore *xs, const char *path, char ***out, size_t *n)
 	}
 	text = (char *)&list[names.n + 1];
 	for (size_t i = 0; i < names.n; i++) {
-		list[i] = strcpy(text, names.keys[i].path);
-		text += strlen(text) + 1;
+		size_t size = strlen(names.keys[i].path) + 1;
+
+		list[i] = memcpy(text, names.keys[i].path, size);
+		text += size;
 	}
 	*out = list;
 	*n = names.n;

@@ -142,8 +142,11 @@ void guest_osrelease_parse(const char *text, size_t len, struct guest_os *out)
 		guest_text_copy(out->name, sizeof(out->name), name, strlen(name));
 	}
 	if (out->name[0] == '\0') {
-		strcpy(out->name, "Linux");
+		guest_text_copy(out->name, sizeof(out->name), "Linux", strlen("Linux"));
 	}
-	strcpy(out->distro, is_distro(release.id) ? release.id : "linux");
+	if (!is_distro(release.id)) {
+		snprintf(release.id, sizeof(release.id), "linux");
+	}
+	guest_text_copy(out->distro, sizeof(out->distro), release.id, strlen(release.id));
 	take_version(release.version_id, out);
 }
