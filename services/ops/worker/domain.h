@@ -14,5 +14,6 @@ int domain_look(struct xl *xl, uint32_t domid, const char *uuid, libxl_dominfo *
 /* Destroy and wait until the hypervisor has it no more. 0, also when it was gone already;
  * ERROR_TIMEDOUT: it is dead but something still holds its memory. Not cancellable. */
 int domain_destroy(struct xl *xl, uint32_t domid, const char *uuid);
-/* Let it run, however often it was paused. Not cancellable. */
+/* Let it run, however often it was paused. ERROR_NOT_READY: it is paused all the same. Not
+ * cancellable. */
 int domain_unpause(struct xl *xl, uint32_t domid, const char *uuid);

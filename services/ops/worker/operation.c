@@ -48,8 +48,8 @@ static void finish_libxl(struct operation *op, int rc, const char *what)
 		return;
 	}
 	lines_error_text(op->lines, reason, sizeof(reason));
-	finish(op, worker_code_of(rc), "cannot %s: %s%s(libxl: %s)", what, reason,
-	       *reason ? " " : "", worker_error_name(rc));
+	finish(op, worker_code_of(rc), "cannot %s: %s (%s)", what,
+	       *reason ? reason : "libxl gives no reason", worker_error_name(rc));
 }
 
 /* ---- create ---- */
@@ -209,7 +209,7 @@ static void undo_create(struct operation *op, uint32_t domid, const char *uuid)
 	rc = domain_destroy(op->xl, domid, uuid);
 	if (rc) {
 		snprintf(op->message + len, sizeof(op->message) - len,
-			 "; domain %u was half made and could not be removed (libxl: %s)", domid,
+			 "; domain %u was half made and could not be removed (%s)", domid,
 			 worker_error_name(rc));
 	}
 }
@@ -309,23 +309,28 @@ static void destroy(struct operation *op, uint32_t domid, const char *uuid)
 static void ask_guest(struct operation *op, uint32_t domid, const libxl_dominfo *info,
 		      xl_start_fn start, const char *what)
 {
-	int rc;
-
 	if (info->paused) {
 		finish(op, CODE_FAILED_PRECONDITION,
-		       "cannot %s the guest: it is paused and cannot answer; unpause it first",
-		       what);
+		       "cannot %s: it is paused and cannot answer; unpause it first", what);
 		return;
 	}
 	op->tell(0.1, "waiting for the guest to acknowledge", op->userdata);
-	rc = xl_run(op->xl, true, start, &domid);
-	if (rc == ERROR_GUEST_TIMEDOUT || rc == ERROR_TIMEDOUT) {
-		op->rc = rc;
+	op->rc = xl_run(op->xl, true, start, &domid);
+	switch (op->rc) {
+	case ERROR_GUEST_TIMEDOUT:
+	case ERROR_TIMEDOUT:
 		finish(op, CODE_DEADLINE_EXCEEDED,
-		       "cannot %s the guest: it did not acknowledge the request", what);
-		return;
+		       "cannot %s: it did not acknowledge the request; destroy it if need be",
+		       what);
+		break;
+	case ERROR_NOPARAVIRT:
+		finish(op, CODE_FAILED_PRECONDITION,
+		       "cannot %s: it does not listen to such requests; destroy it instead", what);
+		break;
+	default:
+		finish_libxl(op, op->rc, what);
+		break;
 	}
-	finish_libxl(op, rc, what);
 }
 
 static void pause_domain(struct operation *op, uint32_t domid, const libxl_dominfo *info)
@@ -334,6 +339,19 @@ static void pause_domain(struct operation *op, uint32_t domid, const libxl_domin
 	if (!info->paused) {
 		finish_libxl(op, xl_run(op->xl, false, start_pause, &domid), "pause the domain");
 	}
+}
+
+static void unpause(struct operation *op, uint32_t domid, const char *uuid)
+{
+	int rc = domain_unpause(op->xl, domid, uuid);
+
+	if (rc == ERROR_NOT_READY) {
+		op->rc = rc;
+		finish(op, CODE_UNAVAILABLE,
+		       "domain %u is still paused: another tool pauses it again and again", domid);
+		return;
+	}
+	finish_libxl(op, rc, "unpause the domain");
 }
 
 static void act_on_live(struct operation *op, Xenmesh__Host__DomainAction action, uint32_t domid,
@@ -346,16 +364,16 @@ static void act_on_live(struct operation *op, Xenmesh__Host__DomainAction action
 	}
 	switch (action) {
 	case XENMESH__HOST__DOMAIN_ACTION__DOMAIN_ACTION_SHUTDOWN:
-		ask_guest(op, domid, info, start_shutdown, "shut down");
+		ask_guest(op, domid, info, start_shutdown, "shut down the guest");
 		break;
 	case XENMESH__HOST__DOMAIN_ACTION__DOMAIN_ACTION_REBOOT:
-		ask_guest(op, domid, info, start_reboot, "reboot");
+		ask_guest(op, domid, info, start_reboot, "reboot the guest");
 		break;
 	case XENMESH__HOST__DOMAIN_ACTION__DOMAIN_ACTION_PAUSE:
 		pause_domain(op, domid, info);
 		break;
 	case XENMESH__HOST__DOMAIN_ACTION__DOMAIN_ACTION_UNPAUSE:
-		finish_libxl(op, domain_unpause(op->xl, domid, uuid), "unpause the domain");
+		unpause(op, domid, uuid);
 		break;
 	default:
 		finish(op, CODE_UNIMPLEMENTED, "unknown action %d", action);

@@ -127,7 +127,8 @@ static void on_closed(struct link *l _unused_, int error, void *userdata)
 {
 	struct worker *w = userdata;
 
-	if (error < 0) {
+	/* A reset is a core that ended with messages unread. */
+	if (error < 0 && error != -ECONNRESET) {
 		log_warning("link to the core closed: %s", err_text(error));
 	}
 	if (w->request) {
