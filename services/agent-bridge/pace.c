@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bucket is one time: a token is there for every period that has passed
- * since drained_ns, at most a burst of them.
+ * A bucket is one time.  Taking from it moves the time forward by as long as
+ * the refill needs; something is in it while the time lies in the past; and it
+ * holds no more than a burst, so the time never lies further back than that.
  */
 #include "services/agent-bridge/pace.h"
 
-#define BURST_NS (BRIDGE_PUBLISH_BURST * BRIDGE_PUBLISH_PERIOD_NS)
+#define WORK_DEPTH_NS	 (BRIDGE_WORK_BURST_NS * BRIDGE_TOTAL_SHARE)
+#define PUBLISH_DEPTH_NS (BRIDGE_PUBLISH_BURST * BRIDGE_PUBLISH_PERIOD_NS)
 
 uint64_t bridge_pace_due(const struct bridge_pace *pace, uint64_t changed_ns)
 {
@@ -15,24 +17,24 @@ uint64_t bridge_pace_due(const struct bridge_pace *pace, uint64_t changed_ns)
 	return pace->looked_ns == 0 ? settled_ns : MAX(settled_ns, pace->looked_ns + pause_ns);
 }
 
-/* A bucket holds a burst and no more, however long nothing was taken. */
-static uint64_t drained_ns(const struct bridge_budget *budget, uint64_t now_ns)
+static uint64_t bucket(uint64_t empty_ns, uint64_t depth_ns, uint64_t now_ns)
 {
-	uint64_t full_ns = now_ns > BURST_NS ? now_ns - BURST_NS : 0;
-
-	return MAX(budget->drained_ns, full_ns);
+	return MAX(empty_ns, now_ns > depth_ns ? now_ns - depth_ns : 0);
 }
 
 uint64_t bridge_budget_due(const struct bridge_budget *budget, uint64_t now_ns)
 {
-	return MAX(budget->free_ns, drained_ns(budget, now_ns) + BRIDGE_PUBLISH_PERIOD_NS);
+	return MAX(bucket(budget->work_ns, WORK_DEPTH_NS, now_ns),
+		   bucket(budget->publish_ns, PUBLISH_DEPTH_NS, now_ns) + BRIDGE_PUBLISH_PERIOD_NS);
 }
 
 void bridge_budget_use(struct bridge_budget *budget, uint64_t start_ns, uint64_t end_ns,
 		       bool has_published)
 {
-	budget->free_ns = end_ns + (end_ns - start_ns) * (BRIDGE_TOTAL_SHARE - 1);
+	budget->work_ns = bucket(budget->work_ns, WORK_DEPTH_NS, start_ns) +
+			  (end_ns - start_ns) * BRIDGE_TOTAL_SHARE;
 	if (has_published) {
-		budget->drained_ns = drained_ns(budget, end_ns) + BRIDGE_PUBLISH_PERIOD_NS;
+		budget->publish_ns = bucket(budget->publish_ns, PUBLISH_DEPTH_NS, end_ns) +
+				     BRIDGE_PUBLISH_PERIOD_NS;
 	}
 }

@@ -12,10 +12,12 @@
 #define BRIDGE_SETTLE_NS (100 * NSEC_PER_MSEC)
 /* Between two looks at one guest: at most two a second. */
 #define BRIDGE_PAUSE_NS (500 * NSEC_PER_MSEC)
-/* One guest gets at most a twentieth of the time (a full tree costs some 60 ms) ... */
+/* One guest gets at most a twentieth of the time: a full tree costs some 60 ms. */
 #define BRIDGE_GUEST_SHARE 20
-/* ... and all guests a half. */
-#define BRIDGE_TOTAL_SHARE 2
+/* All guests together a half, after a burst of this much work: a thousand of them that are there
+ * when the bridge starts cost 2 to 5 s. */
+#define BRIDGE_TOTAL_SHARE   2
+#define BRIDGE_WORK_BURST_NS (5 * NSEC_PER_SEC)
 /* Publications of all guests: a host of a thousand that starts, then 200 a second. */
 #define BRIDGE_PUBLISH_BURST	 1000
 #define BRIDGE_PUBLISH_PERIOD_NS (NSEC_PER_SEC / 200)
@@ -29,10 +31,11 @@ struct bridge_pace {
 /* When to look, after a change at changed_ns. */
 uint64_t bridge_pace_due(const struct bridge_pace *pace, uint64_t changed_ns);
 
-/* Of all guests. Zeroed: a full bucket. */
+/* Of all guests: two buckets, each as the time at which it was empty, if filled at its fixed rate
+ * since. Zeroed: full. */
 struct bridge_budget {
-	uint64_t free_ns;    /* no look before it */
-	uint64_t drained_ns; /* bucket: when its level was 0, if filled at the fixed rate since */
+	uint64_t work_ns;
+	uint64_t publish_ns;
 };
 
 /* When the next look is allowed; <= now_ns: at once. */

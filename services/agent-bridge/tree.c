@@ -17,9 +17,9 @@ struct part_rule {
 	size_t depth_max; /* levels below the part itself */
 	size_t n_max;
 	size_t bytes_max; /* of paths and values */
-	/* Below this part nodes have values and children both; elsewhere a node with a value is a
-	 * leaf, and is not asked for children. */
-	bool has_mixed_nodes;
+	/* At this depth nodes have both a value and children (attr/vif/0/ipv4/0). Elsewhere a node
+	 * with a value is a leaf, and not asked for children. */
+	size_t mixed_depth;
 	bool (*is_wanted)(const char *name); /* of the first level; NULL = all */
 	const char *const *first;	     /* of the first level, NULL-terminated */
 };
@@ -58,11 +58,11 @@ static const char *const first_data[] = { "os_name",	   "os_distro",	   "os_majo
 static const char *const first_none[] = { NULL };
 
 static const struct part_rule rules[BRIDGE_PARTS] = {
-	[BRIDGE_ATTR] = { "attr", BRIDGE_DEPTH_MAX, 256, 24 << 10, true, NULL, first_attr },
-	[BRIDGE_DATA] = { "data", 3, 128, 24 << 10, false, is_wanted_data, first_data },
-	[BRIDGE_CONTROL] = { "control", 1, 64, 6 << 10, false, is_feature, first_none },
-	[BRIDGE_FEATURE] = { "feature", 2, 32, 4 << 10, false, NULL, first_none },
-	[BRIDGE_DRIVERS] = { "drivers", 1, 32, 6 << 10, false, is_number, first_none },
+	[BRIDGE_ATTR] = { "attr", BRIDGE_DEPTH_MAX, 256, 24 << 10, 4, NULL, first_attr },
+	[BRIDGE_DATA] = { "data", 3, 128, 24 << 10, 0, is_wanted_data, first_data },
+	[BRIDGE_CONTROL] = { "control", 1, 64, 6 << 10, 0, is_feature, first_none },
+	[BRIDGE_FEATURE] = { "feature", 2, 32, 4 << 10, 0, NULL, first_none },
+	[BRIDGE_DRIVERS] = { "drivers", 1, 32, 6 << 10, 0, is_number, first_none },
 };
 
 /* One walk. */
@@ -191,7 +191,7 @@ static int walk_node(struct walk *w, const char *path, size_t depth)
 	if (r < 0) {
 		return r;
 	}
-	if (w->rule->has_mixed_nodes || len == 0) {
+	if (len == 0 || depth == w->rule->mixed_depth) {
 		r = walk_children(w, path, depth);
 		w->out.nodes[at].has_children = w->out.n > at + 1;
 	}
