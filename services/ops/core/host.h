@@ -13,6 +13,7 @@
 #include "services/ops/core/vms.h"
 
 enum host_news {
+	HOST_NEWS_DOMAIN, /* of a single VM; told by vms.on_change, not by on_news */
 	HOST_NEWS_LINK,	  /* is_connected changed */
 	HOST_NEWS_TABLE,  /* everything was told anew; table_ns says as of when */
 	HOST_NEWS_SAMPLE, /* of free memory, among others */

@@ -331,7 +331,7 @@ static void count_end(struct tasks *t, int state)
 
 static void purge(struct tasks *t);
 
-void task_end(struct task *task, int state, int code, const char *message, bool is_saved)
+void task_end(struct task *task, int state, int code, const char *message)
 {
 	struct tasks *t = task->tasks;
 
@@ -346,9 +346,7 @@ void task_end(struct task *task, int state, int code, const char *message, bool 
 		task->message = text_clean(message, strlen(message), OPS_TASK_TEXT_MAX);
 	}
 	count_end(t, state);
-	if (!is_saved) {
-		save_or_remember(task);
-	}
+	save_or_remember(task);
 	publish(task);
 	for (struct task_waiter *w; (w = list_first(&task->waiters, struct task_waiter, list));) {
 		list_unlink(&w->list);

@@ -108,9 +108,9 @@ void task_set_step(struct task *task, const char *step);
 void task_set_progress(struct task *task, double progress);
 /* A line for the error's log; the first 50 count. */
 void task_add_log(struct task *task, const char *line);
-/* DONE, FAILED or CANCELLED; saves unless the row was written as ended before; tells the waiters.
- * The task stays for a while but may be freed by any later call of this module. */
-void task_end(struct task *task, int state, int code, const char *message, bool is_saved);
+/* DONE, FAILED or CANCELLED; saves and tells the waiters. The task stays for a while but may be
+ * freed by any later call of this module. */
+void task_end(struct task *task, int state, int code, const char *message);
 static inline bool task_is_ended(const struct task *task)
 {
 	return task->state != TASK_PENDING && task->state != TASK_RUNNING;

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What became of an operation that had a worker when ops was killed.  The
+ * worker goes on without us, so the host is given time to show the outcome.
+ *
+ * Nothing is begun a second time, except a destroy: the domain it is for is
+ * named by domid and UUID, so that doing it again is the same as doing it once.
+ */
+#include "libcommon/clock.h"
+#include "services/ops/core/engine.h"
+#include "services/ops/core/operation.h"
+
+/* The time a guest had left. */
+static void restore_guest_time(struct operation *op)
+{
+	uint64_t began = op->task->started_ns ? op->task->started_ns : op->task->created_ns;
+	uint64_t now = clock_real_ns();
+	uint64_t spent_ns = now - MIN(now, began);
+	uint64_t all_ns = op->task->timeout_s * NSEC_PER_SEC;
+
+	op->guest_until_ns = clock_boot_ns() + all_ns - MIN(all_ns, spent_ns);
+}
+
+static void lost(struct operation *op)
+{
+	const char *text =
+		"ops was restarted during the operation, and the host does not show what "
+		"was wanted; look at the VM and try again";
+
+	if (op->phase == PHASE_CREATE && vm_domain(op->vm)) {
+		text = "ops was restarted while the domain was being created, and it is still "
+		       "paused; destroy it and start the VM again";
+	} else if (op->phase == PHASE_CREATE) {
+		text = "ops was restarted while the domain was being created, and there is none; "
+		       "start the VM again";
+	}
+	operation_end(op, TASK_FAILED, CODE_ABORTED, "%s", text);
+}
+
+static void found(struct operation *op)
+{
+	if (op->phase == PHASE_CREATE) {
+		op->task->target_domid = vm_domid(op->vm);
+	}
+	op->is_recovered = false;
+	operation_next(op);
+}
+
+void operation_recover(struct operation *op)
+{
+	op->phase = (enum operation_phase)op->task->phase;
+	op->task->is_cancellable = false;
+	restore_guest_time(op);
+	if (op->phase == PHASE_ASK) { /* it was asked, or will be by the worker that goes on */
+		op->is_recovered = false;
+		operation_enter(op, PHASE_GUEST);
+	} else if (operation_is_reached(op)) {
+		found(op);
+	} else {
+		operation_set_step(op, STEP_RECOVER, op->engine->waits.recover_none_ms,
+				   "ops was restarted: looking at the host");
+	}
+}
+
+void operation_recover_look(struct operation *op, bool is_time_over)
+{
+	uint64_t now = clock_boot_ns();
+
+	if (!op->engine->host->is_connected) {
+		if (is_time_over) { /* facts are old: wait for new ones */
+			operation_set_step(op, STEP_RECOVER, op->engine->waits.recover_none_ms,
+					   NULL);
+		}
+		return;
+	}
+	if (operation_is_reached(op)) {
+		found(op);
+		return;
+	}
+	if (op->is_cancelled && vm_domain(op->vm)) { /* there is something to destroy now */
+		operation_end(op, TASK_CANCELLED, op->cancel_code, "%s", op->cancel_reason);
+		return;
+	}
+	if (!is_time_over) {
+		return;
+	}
+	if (op->phase == PHASE_DESTROY) {
+		op->is_recovered = false;
+		operation_enter(op, PHASE_DESTROY);
+	} else if (op->phase == PHASE_CREATE && vm_domain(op->vm) && op->until_ns == 0) {
+		/* Half of it is there: the worker is still at it. */
+		op->until_ns = now;
+		operation_set_step(op, STEP_RECOVER, op->engine->waits.recover_half_ms, NULL);
+	} else {
+		lost(op);
+	}
+}
