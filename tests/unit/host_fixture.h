@@ -173,10 +173,15 @@ int xenstore_read_u64(struct xenstore *xs, const char *path, uint64_t *out)
 int xenstore_list(struct xenstore *xs, const char *path, char ***out, size_t *n)
 {
 	size_t len = strlen(path);
-	char *block = calloc(1, FAKE_NODES * (sizeof(char *) + 32));
-	char **names = (char **)(void *)block, *text = block + FAKE_NODES * sizeof(char *);
+	struct {
+		char *names[FAKE_NODES];
+		char texts[FAKE_NODES][32];
+	} *block = calloc(1, sizeof(*block));
 
-	*out = names;
+	if (!block) {
+		return -ENOMEM;
+	}
+	*out = block->names;
 	*n = 0;
 	xs->n_reads++;
 	for (size_t i = 0; i < xs->n; i++) {
@@ -186,13 +191,14 @@ int xenstore_list(struct xenstore *xs, const char *path, char ***out, size_t *n)
 		if (strncmp(xs->nodes[i].path, path, len) != 0 || *rest != '/') {
 			continue;
 		}
-		snprintf(text, 32, "%.*s", (int)strcspn(rest + 1, "/"), rest + 1);
+		snprintf(block->texts[*n], sizeof(block->texts[0]), "%.*s",
+			 (int)strcspn(rest + 1, "/"), rest + 1);
 		for (size_t k = 0; k < *n; k++) {
-			is_known |= streq(names[k], text);
+			is_known |= streq(block->texts[k], block->texts[*n]);
 		}
 		if (!is_known) {
-			names[(*n)++] = text;
-			text += 32;
+			block->names[*n] = block->texts[*n];
+			++*n;
 		}
 	}
 	if (xs->error || *n == 0) {

@@ -115,7 +115,8 @@ char *if_indextoname(unsigned int index, char name[IF_NAMESIZE])
 	kernel.n_names++;
 	for (size_t i = 0; i < N_LINKS; i++) {
 		if (kernel.links[i].index == index) {
-			return strcpy(name, kernel.links[i].name);
+			snprintf(name, IF_NAMESIZE, "%s", kernel.links[i].name);
+			return name;
 		}
 	}
 	errno = ENXIO;

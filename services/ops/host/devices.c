@@ -46,6 +46,7 @@ static int read_text(const struct device_dir *dir, const char *key, char **out)
 	size_t len = 0;
 	int r;
 
+	*out = (char *)protobuf_c_empty_string;
 	snprintf(path, sizeof(path), "%s/%s", dir->path, key);
 	r = xenstore_read(dir->xs, path, &value, &len);
 	if (r < 0) {

@@ -179,7 +179,7 @@ int host_workers_spawn(struct host_workers *w, int *out)
 	_cleanup_(xclosep) int ours = -1;
 	_cleanup_(xclosep) int theirs = -1;
 	int fds[2], r;
-	pid_t pid;
+	pid_t pid = -1;
 
 	if (w->n >= HOST_WORKERS_MAX) {
 		return -EBUSY;
