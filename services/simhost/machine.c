@@ -122,6 +122,18 @@ static void tell_changed(struct machine_domain *d)
 
 /* ---- the host ---- */
 
+static void set_age(struct machine_domain *d, uint64_t age_ns)
+{
+	const struct load_pcpus *p = &d->machine->pcpus;
+	uint64_t used_ns;
+
+	load_age(&d->load, age_ns);
+	used_ns = load_cpu_ns(&d->load);
+	for (uint32_t i = 0; i < p->n; i++) {
+		p->idle_ns[i] -= MIN(p->idle_ns[i], used_ns / p->n);
+	}
+}
+
 static int make_dom0(struct machine *m)
 {
 	struct machine_domain *d = domain_new(m);
@@ -148,7 +160,7 @@ static int make_dom0(struct machine *m)
 	}
 	d->load.profile.cpu = DOM0_CPU;
 	d->load.since_ns = now_ns;
-	machine_set_age(d, m->options.uptime_ns);
+	set_age(d, m->options.uptime_ns);
 	update_power(d);
 	insert(m, d);
 	return 0;
@@ -407,30 +419,13 @@ static int commit(struct machine *m)
 	return r;
 }
 
-static int introduce(struct machine_domain *d)
-{
-	struct machine *m = d->machine;
-	int r = take_domid(m, &d->state.domid);
-
-	if (r < 0) {
-		return r;
-	}
-	xstree_domain(&m->xs, &d->state, d->config);
-	xsbatch_introduce(&m->xs, d->state.domid, SIM_GUEST_PORT);
-	r = commit(m);
-	if (r < 0) {
-		xstree_remove(&m->xs, d->state.domid, d->state.uuid);
-		commit(m);
-		sim_domain_remove(m->options.xenstored, d->state.domid);
-	}
-	return r;
-}
-
-int machine_build(struct machine *m, const Xenmesh__V1__VmConfig *config, bool is_xl, char *why,
-		  size_t why_size, struct machine_domain **out)
+/* A domain that is not in the table and not yet introduced. */
+static int make_domain(struct machine *m, const Xenmesh__V1__VmConfig *config,
+		       enum xstree_detail detail, char *why, size_t why_size,
+		       struct machine_domain **out)
 {
 	struct machine_domain *d = domain_new(m);
-	int r = d ? reserve(m) : -ENOMEM;
+	int r = d ? 0 : -ENOMEM;
 
 	if (r == 0) {
 		snprintf(why, why_size, "the configuration is not usable");
@@ -440,77 +435,182 @@ int machine_build(struct machine *m, const Xenmesh__V1__VmConfig *config, bool i
 		r = check_conflicts(m, d, why, why_size);
 	}
 	if (r == 0) {
-		r = introduce(d);
-		snprintf(why, why_size, "xenstore refuses the domain's nodes: %s", err_text(r));
+		snprintf(why, why_size, "the simulated hypervisor has no domain left");
+		r = take_domid(m, &d->state.domid);
 	}
 	if (r < 0) {
 		domain_free(d);
 		return r;
 	}
-	d->is_xl = is_xl;
 	m->free_kib -= d->state.memory_kib;
-	insert(m, d);
-	tell_changed(d);
+	xstree_domain(&m->xs, &d->state, d->config, detail);
 	*out = d;
 	return 0;
 }
 
-int machine_attach(struct machine_domain *d)
+void machine_discard(struct machine_domain *d)
+{
+	struct machine *m = d ? d->machine : NULL;
+
+	if (d) {
+		xstree_remove(&m->xs, d->state.domid, d->state.uuid);
+		commit(m);
+		sim_domain_remove(m->options.xenstored, d->state.domid);
+		m->free_kib += d->state.memory_kib;
+		domain_free(d);
+	}
+}
+
+/* What was collected for it goes to xenstore, and with it the domain into the table. */
+static int introduce(struct machine_domain *d)
 {
 	struct machine *m = d->machine;
-	int r;
+	int r = reserve(m);
+
+	xsbatch_introduce(&m->xs, d->state.domid, SIM_GUEST_PORT);
+	if (r == 0) {
+		r = commit(m);
+	}
+	if (r < 0) {
+		machine_discard(d);
+		return r;
+	}
+	insert(m, d);
+	tell_changed(d);
+	return 0;
+}
+
+int machine_build(struct machine *m, const Xenmesh__V1__VmConfig *config, bool is_xl, char *why,
+		  size_t why_size, struct machine_domain **out)
+{
+	struct machine_domain *d;
+	int r = make_domain(m, config, XSTREE_FULL, why, why_size, &d);
+
+	if (r < 0) {
+		return r;
+	}
+	d->is_xl = is_xl;
+	r = introduce(d);
+	if (r < 0) {
+		snprintf(why, why_size, "xenstore refuses the domain's nodes: %s", err_text(r));
+		return r;
+	}
+	*out = d;
+	return 0;
+}
+
+static void collect_devices(struct machine_domain *d, enum xstree_detail detail)
+{
+	struct xsbatch *xs = &d->machine->xs;
 
 	d->state.n_vifs = d->config->n_vifs;
 	d->state.n_vbds = d->config->n_vbds;
 	for (size_t i = 0; i < d->state.n_vifs; i++) {
-		xstree_vif(&m->xs, d->state.domid, d->state.vifs[i], d->config->vifs[i]);
+		xstree_vif(xs, d->state.domid, d->state.vifs[i], d->config->vifs[i], detail);
 		d->state.vifs[i]->xenbus_state = 2;
 	}
 	for (size_t i = 0; i < d->state.n_vbds; i++) {
-		xstree_vbd(&m->xs, d->state.domid, d->state.vbds[i], d->config->vbds[i]);
+		xstree_vbd(xs, d->state.domid, d->state.vbds[i], d->config->vbds[i], detail);
 		d->state.vbds[i]->xenbus_state = 2;
 	}
-	r = commit(m);
+}
+
+int machine_attach(struct machine_domain *d)
+{
+	int r;
+
+	collect_devices(d, XSTREE_FULL);
+	r = commit(d->machine);
 	tell_changed(d);
 	return r;
+}
+
+static void collect_connection(struct machine_domain *d, enum xstree_detail detail)
+{
+	struct xsbatch *xs = &d->machine->xs;
+
+	for (size_t i = 0; i < d->state.n_vifs; i++) {
+		xstree_connect_vif(xs, d->state.domid, d->state.vifs[i], detail);
+		d->state.vifs[i]->xenbus_state = 4;
+	}
+	for (size_t i = 0; i < d->state.n_vbds; i++) {
+		xstree_connect_vbd(xs, d->state.domid, d->state.vbds[i], detail);
+		d->state.vbds[i]->xenbus_state = 4;
+	}
+	d->load.has_io = true;
 }
 
 int machine_connect(struct machine_domain *d)
 {
-	struct machine *m = d->machine;
 	int r;
 
-	for (size_t i = 0; i < d->state.n_vifs; i++) {
-		xstree_connect_vif(&m->xs, d->state.domid, d->state.vifs[i]);
-		d->state.vifs[i]->xenbus_state = 4;
-	}
-	for (size_t i = 0; i < d->state.n_vbds; i++) {
-		xstree_connect_vbd(&m->xs, d->state.domid, d->state.vbds[i]);
-		d->state.vbds[i]->xenbus_state = 4;
-	}
-	d->load.has_io = true;
-	r = commit(m);
+	collect_connection(d, XSTREE_FULL);
+	r = commit(d->machine);
 	tell_changed(d);
 	return r;
 }
 
-int machine_set_age(struct machine_domain *d, uint64_t age_ns)
-{
-	struct machine *m = d->machine;
-	uint64_t used_ns;
+/* ---- one that has been up for long ---- */
 
-	load_age(&d->load, age_ns);
-	used_ns = load_cpu_ns(&d->load);
-	for (uint32_t i = 0; i < m->pcpus.n; i++) {
-		m->pcpus.idle_ns[i] -= MIN(m->pcpus.idle_ns[i], used_ns / m->pcpus.n);
+/* What the guest would have written; below its own nodes everything is the guest's. */
+static int collect_guest(struct machine_domain *d)
+{
+	_cleanup_(guest_tree_deinit) struct guest_tree keys = GUEST_TREE_NULL;
+	struct xsbatch *xs = &d->machine->xs;
+	int r = sim_guest_keys(d, &keys);
+
+	for (size_t i = 0; r == 0 && i < keys.n; i++) {
+		xsbatch_writef(xs, keys.keys[i].value, "/local/domain/%u/%s", d->state.domid,
+			       keys.keys[i].path);
 	}
-	if (!d->config) {
-		return 0;
+	return r;
+}
+
+int machine_prepare(struct machine *m, const Xenmesh__V1__VmConfig *config, uint64_t age_ns,
+		    enum xstree_detail detail, char *why, size_t why_size,
+		    struct machine_domain **out)
+{
+	struct machine_domain *d;
+	int r = make_domain(m, config, detail, why, why_size, &d);
+
+	if (r < 0) {
+		return r;
 	}
+	d->is_xl = true;
 	d->is_aged = true;
+	d->is_paused = false;
 	d->state.started_ns -= MIN(d->state.started_ns, age_ns);
+	set_age(d, age_ns);
 	xstree_start_time(&m->xs, &d->state);
-	return commit(m);
+	collect_devices(d, detail);
+	collect_connection(d, detail);
+	r = collect_guest(d);
+	if (r == 0) {
+		r = commit(m);
+	}
+	if (r < 0) {
+		snprintf(why, why_size, "xenstore refuses the domain's nodes: %s", err_text(r));
+		machine_discard(d);
+		return r;
+	}
+	*out = d;
+	return 0;
+}
+
+static int make_guest(struct machine_domain *d)
+{
+	const struct machine_options *o = &d->machine->options;
+	struct sim_guest_plan plan = { 0 };
+
+	o->events->plan(d, &plan, o->userdata);
+	return sim_guest_new(&d->guest, d, &plan);
+}
+
+int machine_appear(struct machine_domain *d)
+{
+	int r = introduce(d);
+
+	return r < 0 ? r : make_guest(d);
 }
 
 /* ---- running it ---- */
@@ -526,10 +626,6 @@ void machine_pause(struct machine_domain *d)
 
 int machine_unpause(struct machine_domain *d)
 {
-	const struct machine_options *o = &d->machine->options;
-	struct sim_guest_plan plan = { 0 };
-	int r = 0;
-
 	if (!d->is_paused) {
 		return 0;
 	}
@@ -537,11 +633,9 @@ int machine_unpause(struct machine_domain *d)
 	tell_changed(d);
 	if (d->guest) {
 		sim_guest_resume(d->guest);
-	} else if (!d->is_stopped && !d->is_dying) {
-		o->events->plan(d, &plan, o->userdata);
-		r = sim_guest_new(&d->guest, d, &plan);
+		return 0;
 	}
-	return r;
+	return d->is_stopped || d->is_dying ? 0 : make_guest(d);
 }
 
 static uint8_t xen_reason(Xenmesh__V1__ShutdownReason reason)

@@ -15,6 +15,7 @@
 #include "services/simhost/load.h"
 #include "services/simhost/xenstored/guest_ring.h"
 #include "services/simhost/xenstored/sim_xenstored.h"
+#include "services/simhost/xstree.h"
 #include "xenmesh/host/host.pb-c.h"
 
 #define MACHINE_VCPUS_MAX 512
@@ -93,8 +94,18 @@ int machine_build(struct machine *m, const Xenmesh__V1__VmConfig *config, bool i
 int machine_attach(struct machine_domain *d);
 /* The backends connect; for the guest, which has just connected its frontends. */
 int machine_connect(struct machine_domain *d);
-/* As if it had run for age_ns; before the first unpause. */
-int machine_set_age(struct machine_domain *d, uint64_t age_ns);
+/*
+ * In two steps a domain of xl's that has been up for age_ns: devices connected, agent's keys
+ * told, counters grown.  Prepared ones are in xenstore, but no domains yet and not in the table:
+ * xenstored is fast as long as there are few domains.  Errors as machine_build().
+ */
+int machine_prepare(struct machine *m, const Xenmesh__V1__VmConfig *config, uint64_t age_ns,
+		    enum xstree_detail detail, char *why, size_t why_size,
+		    struct machine_domain **out);
+/* On <0 it is discarded. */
+int machine_appear(struct machine_domain *d);
+/* Of a prepared one that shall not appear; NULL is fine. */
+void machine_discard(struct machine_domain *d);
 /* Idempotent. The first unpause boots the guest. */
 void machine_pause(struct machine_domain *d);
 int machine_unpause(struct machine_domain *d);

@@ -12,6 +12,7 @@
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 
+#define FULL_MOST     200 /* VMs with all nodes that libxl makes */
 #define SLICE_NS      (20 * NSEC_PER_MSEC)
 #define ARENA_LIMIT   (64U << 10)
 #define DEVICES_MAX   26 /* xvda to xvdz */
@@ -24,8 +25,10 @@
 struct population {
 	struct machine *machine;
 	sd_event_source *slice;
+	struct machine_domain **prepared; /* NULL: not yet, or has appeared */
 	uint32_t n;
-	uint32_t done;
+	uint32_t n_prepared;
+	uint32_t n_appeared;
 	uint64_t seed;
 	uint64_t uptime_ns;
 };
@@ -151,11 +154,10 @@ Xenmesh__V1__VmConfig *population_config(struct arena *a, const struct populatio
 
 /* ---- bringing them up ---- */
 
-static int make_member(struct population *p, uint32_t i)
+static int prepare_member(struct population *p, uint32_t i)
 {
 	_cleanup_(arena_deinit) struct arena arena;
 	const Xenmesh__V1__VmConfig *config;
-	struct machine_domain *d;
 	struct member m;
 	char why[256] = "out of memory";
 	double age_s;
@@ -163,40 +165,52 @@ static int make_member(struct population *p, uint32_t i)
 
 	arena_init(&arena, ARENA_LIMIT);
 	draw_member(&m, i, p->seed);
+	age_s = load_random_between(&m.random, AGE_LEAST_S,
+				    (double)p->uptime_ns / (double)NSEC_PER_SEC);
 	config = population_config(&arena, &m.shape);
 	if (config) {
-		r = machine_build(p->machine, config, true, why, sizeof(why), &d);
+		r = machine_prepare(p->machine, config, (uint64_t)(age_s * (double)NSEC_PER_SEC),
+				    p->n > FULL_MOST ? XSTREE_LEAN : XSTREE_FULL, why, sizeof(why),
+				    &p->prepared[i]);
 	}
 	if (r < 0) {
 		log_error("cannot make VM %s: %s", m.name, why);
-		return r;
 	}
-	age_s = load_random_between(&m.random, AGE_LEAST_S,
-				    (double)p->uptime_ns / (double)NSEC_PER_SEC);
-	r = machine_attach(d);
-	if (r == 0) {
-		r = machine_set_age(d, (uint64_t)(age_s * (double)NSEC_PER_SEC));
+	return r;
+}
+
+static int appear_member(struct population *p, uint32_t i)
+{
+	int r = machine_appear(STEAL(p->prepared[i]));
+
+	if (r < 0) {
+		log_error("VM %u cannot appear: %s", i + 1, err_text(r));
 	}
-	return r == 0 ? machine_unpause(d) : r;
+	return r;
 }
 
 static int on_slice(sd_event_source *s, void *userdata)
 {
 	struct population *p = userdata;
 	uint64_t begin_ns = clock_boot_ns();
+	int r = 0;
 
-	while (p->done < p->n && clock_boot_ns() - begin_ns < SLICE_NS) {
-		int r = make_member(p, p->done++);
-
+	while (p->n_appeared < p->n && clock_boot_ns() - begin_ns < SLICE_NS) {
+		if (p->n_prepared < p->n) {
+			r = prepare_member(p, p->n_prepared++);
+		} else {
+			r = appear_member(p, p->n_appeared++);
+		}
 		if (r < 0) {
 			return sd_event_exit(sd_event_source_get_event(s), EXIT_FAILURE);
 		}
 	}
-	if (p->done == p->n) {
+	if (p->n_appeared == p->n) {
 		log_info("%u VMs are up", p->n);
-		sd_event_source_set_enabled(s, SD_EVENT_OFF);
+		return 0;
 	}
-	return 0;
+	/* Once more, behind all that waits by now: a source that stays on would starve it. */
+	return loop_defer(machine_loop(p->machine), &p->slice, on_slice, p);
 }
 
 int population_new(struct population **out, struct machine *machine, uint32_t n, uint64_t seed,
@@ -212,11 +226,11 @@ int population_new(struct population **out, struct machine *machine, uint32_t n,
 	p->n = n;
 	p->seed = seed;
 	p->uptime_ns = uptime_ns;
-	if (n > 0) {
-		r = sd_event_add_defer(machine_loop(machine), &p->slice, on_slice, p);
-	}
-	if (r >= 0 && p->slice) {
-		r = sd_event_source_set_enabled(p->slice, SD_EVENT_ON);
+	p->prepared = calloc(MAX(n, 1), sizeof(*p->prepared));
+	if (!p->prepared) {
+		r = -ENOMEM;
+	} else if (n > 0) {
+		r = loop_defer(machine_loop(machine), &p->slice, on_slice, p);
 	}
 	if (r < 0) {
 		population_free(p);
@@ -230,6 +244,10 @@ struct population *population_free(struct population *p)
 {
 	if (p) {
 		sd_event_source_disable_unref(p->slice);
+		for (uint32_t i = 0; p->prepared && i < p->n; i++) {
+			machine_discard(p->prepared[i]);
+		}
+		free(p->prepared);
 		free(p);
 	}
 	return NULL;
@@ -237,5 +255,5 @@ struct population *population_free(struct population *p)
 
 uint32_t population_left(const struct population *p)
 {
-	return p->n - p->done;
+	return p->n - p->n_appeared;
 }

@@ -189,22 +189,33 @@ static void connect_frontends(struct sim_guest *g)
 	}
 }
 
-static int start_kernel(struct sim_guest *g)
+static int connect_ring(struct sim_guest *g)
 {
 	struct machine *m = g->domain->machine;
 	int r = guest_ring_new(&g->ring, machine_hub(m), g->domain->state.domid, &ring_callbacks,
 			       g);
 
-	if (r < 0) {
-		return err_trace(r);
+	if (r == 0) {
+		r = guest_ring_reset_watches(g->ring, NULL, NULL);
 	}
-	guest_ring_reset_watches(g->ring, NULL, NULL);
+	/* Fires at once: a request that came while it booted is seen. */
+	if (r == 0) {
+		r = guest_ring_watch(g->ring, "control/shutdown", "shutdown", NULL, NULL);
+	}
+	return err_trace(r);
+}
+
+static int start_kernel(struct sim_guest *g)
+{
+	int r = connect_ring(g);
+
+	if (r < 0) {
+		return r;
+	}
 	guest_ring_write(g->ring, "control/feature-poweroff", "1", 1, NULL, NULL);
 	guest_ring_write(g->ring, "control/feature-reboot", "1", 1, NULL, NULL);
 	connect_frontends(g);
-	/* Fires at once: a request that came while it booted is seen. */
-	r = guest_ring_watch(g->ring, "control/shutdown", "shutdown", NULL, NULL);
-	return r < 0 ? err_trace(r) : machine_connect(g->domain);
+	return machine_connect(g->domain);
 }
 
 /* ---- the agent ---- */
@@ -275,13 +286,17 @@ static void agent_pump(struct sim_guest *g)
 	}
 }
 
+static uint64_t free_kib(const struct machine_domain *d, uint64_t n_looks)
+{
+	return sim_facts_free_kib(&d->state, n_looks, d->load.profile.cpu);
+}
+
 /* The memory figures of this look, or those last told. */
 static void look_at_memory(struct sim_guest *g, struct guest_facts *facts)
 {
-	const struct load *l = &g->domain->load;
 	struct guest_meminfo now = {
 		.total_kib = facts->memory_total_kib,
-		.free_kib = sim_facts_free_kib(&g->domain->state, g->n_looks++, l->profile.cpu),
+		.free_kib = free_kib(g->domain, g->n_looks++),
 	};
 
 	guest_meminfo_gate_pass(&g->gate, &now, clock_boot_ns(), MEMORY_INTERVAL_NS);
@@ -334,7 +349,30 @@ bool sim_guest_has_reported(const struct sim_guest *g)
 	return g && g->has_reported;
 }
 
+int sim_guest_keys(const struct machine_domain *d, struct guest_tree *out)
+{
+	_cleanup_(xfreep) struct guest_facts *facts = malloc(sizeof(*facts));
+	int r = facts ? sim_facts_make(&d->state, facts) : -ENOMEM;
+
+	if (r == 0) {
+		facts->memory_free_kib = free_kib(d, 0);
+		r = guest_keys_build(facts, out);
+	}
+	return r;
+}
+
 /* ---- life ---- */
+
+/* Its keys were told by somebody else. */
+static int go_on_from_long_ago(struct sim_guest *g)
+{
+	struct guest_meminfo now = { .free_kib = free_kib(g->domain, g->n_looks++) };
+
+	g->phase = PHASE_UP;
+	g->has_reported = true;
+	guest_meminfo_gate_pass(&g->gate, &now, clock_boot_ns(), MEMORY_INTERVAL_NS);
+	return sim_guest_keys(g->domain, &g->published);
+}
 
 static void start_agent(struct sim_guest *g)
 {
@@ -363,11 +401,7 @@ static void go_on(struct sim_guest *g)
 		}
 		d->load.is_busy = false;
 		g->phase = PHASE_AGENT;
-		if (g->plan.is_up) {
-			start_agent(g);
-		} else {
-			set_timer(g, g->plan.boot_ms * USEC_PER_MSEC / AGENT_DELAY_PART);
-		}
+		set_timer(g, g->plan.boot_ms * USEC_PER_MSEC / AGENT_DELAY_PART);
 		return;
 	case PHASE_AGENT:
 		start_agent(g);
@@ -400,8 +434,12 @@ int sim_guest_new(struct sim_guest **out, struct machine_domain *d,
 	g->domain = d;
 	g->plan = *plan;
 	d->load.is_busy = !plan->is_up;
-	set_timer(g, plan->is_up ? 0 : plan->boot_ms * USEC_PER_MSEC);
-	if (plan->crash_after_ms > 0) {
+	if (!plan->is_up) {
+		set_timer(g, plan->boot_ms * USEC_PER_MSEC);
+	} else if ((r = connect_ring(g)) == 0) {
+		r = go_on_from_long_ago(g);
+	}
+	if (r == 0 && plan->crash_after_ms > 0) {
 		r = loop_after(machine_loop(d->machine), &g->crash_timer,
 			       plan->crash_after_ms * USEC_PER_MSEC, on_crash, g);
 	}

@@ -24,12 +24,13 @@
 
 struct writer {
 	struct xsbatch *b;
+	enum xstree_detail detail;
 	char base[PATH_SIZE];
 };
 
-static struct writer writer_at(struct xsbatch *b, const char *base)
+static struct writer writer_at(struct xsbatch *b, const char *base, enum xstree_detail detail)
 {
-	struct writer w = { .b = b };
+	struct writer w = { .b = b, .detail = detail };
 
 	snprintf(w.base, sizeof(w.base), "%s", base);
 	return w;
@@ -38,6 +39,14 @@ static struct writer writer_at(struct xsbatch *b, const char *base)
 static void put(const struct writer *w, const char *name, const char *value)
 {
 	xsbatch_writef(w->b, value, "%s/%s", w->base, name);
+}
+
+/* What a lean tree does not have. */
+static void put_detail(const struct writer *w, const char *name, const char *value)
+{
+	if (w->detail == XSTREE_FULL) {
+		put(w, name, value);
+	}
 }
 
 static void put_number(const struct writer *w, const char *name, uint64_t value)
@@ -60,20 +69,20 @@ static void put_node(const struct writer *w, const char *name, uint32_t owner, u
 /* ---- the domain ---- */
 
 static void put_vm(struct xsbatch *b, const Xenmesh__Host__Domain *d,
-		   const Xenmesh__V1__VmConfig *config)
+		   const Xenmesh__V1__VmConfig *config, enum xstree_detail detail)
 {
 	char base[PATH_SIZE];
 	struct writer w;
 
 	snprintf(base, sizeof(base), "/vm/%s", d->uuid);
 	xsbatch_node(b, base, 0, d->domid);
-	w = writer_at(b, base);
+	w = writer_at(b, base, detail);
 	put(&w, "name", d->name);
 	put(&w, "uuid", d->uuid);
-	put(&w, "image/ostype", "linux");
-	put(&w, "image/kernel", config->kernel);
-	put(&w, "image/ramdisk", config->ramdisk);
-	put(&w, "image/cmdline", config->cmdline);
+	put_detail(&w, "image/ostype", "linux");
+	put_detail(&w, "image/kernel", config->kernel);
+	put_detail(&w, "image/ramdisk", config->ramdisk);
+	put_detail(&w, "image/cmdline", config->cmdline);
 	xstree_start_time(b, d);
 }
 
@@ -86,7 +95,7 @@ void xstree_start_time(struct xsbatch *b, const Xenmesh__Host__Domain *d)
 	xsbatch_writef(b, text, "/vm/%s/start_time", d->uuid);
 }
 
-static void put_libxl(struct xsbatch *b, const Xenmesh__Host__Domain *d)
+static void put_libxl(struct xsbatch *b, const Xenmesh__Host__Domain *d, enum xstree_detail detail)
 {
 	bool is_pvh = d->type == XENMESH__V1__VM_TYPE__VM_TYPE_PVH;
 	char base[PATH_SIZE];
@@ -94,16 +103,29 @@ static void put_libxl(struct xsbatch *b, const Xenmesh__Host__Domain *d)
 
 	snprintf(base, sizeof(base), "/libxl/%u", d->domid);
 	xsbatch_node(b, base, 0, 0);
-	w = writer_at(b, base);
-	put(&w, "device", "");
+	w = writer_at(b, base, detail);
 	put(&w, "type", is_pvh ? "pvh" : "pv");
-	put(&w, "dm-version", "qemu_xen");
+	put_detail(&w, "device", "");
+	put_detail(&w, "dm-version", "qemu_xen");
+}
+
+static void put_cpus(const struct writer *w, const Xenmesh__Host__Domain *d)
+{
+	char name[PATH_SIZE];
+
+	for (uint32_t i = 0; i < d->max_vcpus; i++) {
+		snprintf(name, sizeof(name), "cpu/%u/availability", i);
+		put_detail(w, name, i < d->vcpus_online ? "online" : "offline");
+	}
 }
 
 static void put_console(const struct writer *w, uint32_t domid)
 {
 	char path[PATH_SIZE];
 
+	if (w->detail == XSTREE_LEAN) {
+		return;
+	}
 	snprintf(path, sizeof(path), "/local/domain/0/backend/console/%u/0", domid);
 	put_node(w, "console", 0, domid);
 	put(w, "console/backend", path);
@@ -118,185 +140,189 @@ static void put_console(const struct writer *w, uint32_t domid)
 /* Where the guest may write. */
 static void put_guest_owned(const struct writer *w, uint32_t domid)
 {
-	static const char *const names[] = { "device/suspend/event-channel",
-					     "control/shutdown",
-					     "control/feature-poweroff",
-					     "control/feature-reboot",
-					     "control/feature-suspend",
-					     "control/sysrq",
-					     "data",
-					     "drivers",
-					     "feature",
-					     "attr",
-					     "error" };
+	static const char *const always[] = { "control/shutdown", "data", "drivers", "feature",
+					      "attr" };
+	static const char *const details[] = { "device/suspend/event-channel",
+					       "control/feature-poweroff",
+					       "control/feature-reboot",
+					       "control/feature-suspend",
+					       "control/sysrq",
+					       "error" };
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		put_node(w, names[i], domid, domid);
+	for (size_t i = 0; i < ARRAY_LEN(always); i++) {
+		put_node(w, always[i], domid, domid);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(details) && w->detail == XSTREE_FULL; i++) {
+		put_node(w, details[i], domid, domid);
 	}
 }
 
 void xstree_domain(struct xsbatch *b, const Xenmesh__Host__Domain *d,
-		   const Xenmesh__V1__VmConfig *config)
+		   const Xenmesh__V1__VmConfig *config, enum xstree_detail detail)
 {
-	char base[PATH_SIZE], name[PATH_SIZE];
+	char base[PATH_SIZE], vm[PATH_SIZE];
 	struct writer w;
 
-	put_vm(b, d, config);
-	put_libxl(b, d);
+	put_vm(b, d, config, detail);
+	put_libxl(b, d, detail);
 	snprintf(base, sizeof(base), "/local/domain/%u", d->domid);
 	xsbatch_node(b, base, 0, d->domid);
-	w = writer_at(b, base);
-	snprintf(name, sizeof(name), "/vm/%s", d->uuid);
-	put(&w, "vm", name);
+	w = writer_at(b, base, detail);
+	snprintf(vm, sizeof(vm), "/vm/%s", d->uuid);
+	put(&w, "vm", vm);
 	put(&w, "name", d->name);
-	for (uint32_t i = 0; i < d->max_vcpus; i++) {
-		snprintf(name, sizeof(name), "cpu/%u/availability", i);
-		put(&w, name, i < d->vcpus_online ? "online" : "offline");
-	}
+	put_cpus(&w, d);
 	put_number(&w, "memory/static-max", d->max_memory_kib);
 	put_number(&w, "memory/target", d->memory_kib);
-	put(&w, "memory/videoram", "0");
-	put(&w, "device/vbd", "");
-	put(&w, "device/vif", "");
+	put_detail(&w, "memory/videoram", "0");
+	put_detail(&w, "device/vbd", "");
+	put_detail(&w, "device/vif", "");
 	put_guest_owned(&w, d->domid);
-	put(&w, "control/platform-feature-multiprocessor-suspend", "1");
-	put(&w, "control/platform-feature-xs_reset_watches", "1");
+	put_detail(&w, "control/platform-feature-multiprocessor-suspend", "1");
+	put_detail(&w, "control/platform-feature-xs_reset_watches", "1");
 	put_number(&w, "domid", d->domid);
-	put(&w, "store/port", "1");
-	put(&w, "store/ring-ref", "1");
+	put_detail(&w, "store/port", "1");
+	put_detail(&w, "store/ring-ref", "1");
 	put_console(&w, d->domid);
 }
 
 /* ---- devices ---- */
 
 struct device {
-	struct xsbatch *b;
 	uint32_t domid;
-	const char *kind; /* "vif" */
-	uint32_t devid;
-	char frontend[PATH_SIZE];
-	char backend[PATH_SIZE];
-	char record[PATH_SIZE]; /* libxl's own */
+	char frontend_path[PATH_SIZE];
+	char backend_path[PATH_SIZE];
+	struct writer frontend;
+	struct writer backend;
+	struct writer record; /* libxl's own */
 };
 
-static struct device device_at(struct xsbatch *b, uint32_t domid, const char *kind, uint32_t devid)
+static void device_init(struct device *dev, struct xsbatch *b, uint32_t domid, const char *kind,
+			uint32_t devid, enum xstree_detail detail)
 {
-	struct device dev = { .b = b, .domid = domid, .kind = kind, .devid = devid };
+	char record[PATH_SIZE];
 
-	snprintf(dev.frontend, PATH_SIZE, "/local/domain/%u/device/%s/%u", domid, kind, devid);
-	snprintf(dev.backend, PATH_SIZE, "/local/domain/0/backend/%s/%u/%u", kind, domid, devid);
-	snprintf(dev.record, PATH_SIZE, "/libxl/%u/device/%s/%u", domid, kind, devid);
-	return dev;
+	dev->domid = domid;
+	snprintf(dev->frontend_path, PATH_SIZE, "/local/domain/%u/device/%s/%u", domid, kind,
+		 devid);
+	snprintf(dev->backend_path, PATH_SIZE, "/local/domain/0/backend/%s/%u/%u", kind, domid,
+		 devid);
+	snprintf(record, sizeof(record), "/libxl/%u/device/%s/%u", domid, kind, devid);
+	dev->frontend = writer_at(b, dev->frontend_path, detail);
+	dev->backend = writer_at(b, dev->backend_path, detail);
+	dev->record = writer_at(b, record, detail);
 }
 
-/* The same on both of dom0's sides, but the record's way to the backend. */
-static void put_backend(const struct device *dev, const char *name, const char *value)
+/* The same in the backend and in libxl's record of it. */
+static void put_both(const struct device *dev, const char *name, const char *value)
 {
-	struct writer backend = writer_at(dev->b, dev->backend);
-	struct writer record = writer_at(dev->b, dev->record);
+	put_detail(&dev->backend, name, value);
+	put(&dev->record, name, value);
+}
 
-	put(&backend, name, value);
-	put(&record, name, value);
+static void put_both_details(const struct device *dev, const char *name, const char *value)
+{
+	put_detail(&dev->backend, name, value);
+	put_detail(&dev->record, name, value);
 }
 
 static void put_sides(const struct device *dev)
 {
-	struct writer frontend = writer_at(dev->b, dev->frontend);
-	struct writer record = writer_at(dev->b, dev->record);
+	struct xsbatch *b = dev->frontend.b;
 	char domid[NUMBER_SIZE];
 
 	snprintf(domid, sizeof(domid), "%u", dev->domid);
-	xsbatch_node(dev->b, dev->record, 0, 0);
-	xsbatch_node(dev->b, dev->frontend, dev->domid, 0);
-	xsbatch_node(dev->b, dev->backend, 0, dev->domid);
-	put(&frontend, "backend", dev->backend);
-	put(&frontend, "backend-id", "0");
-	put(&frontend, "state", "1");
-	put(&frontend, "trusted", "1");
-	put(&record, "backend", dev->backend);
-	put_backend(dev, "frontend", dev->frontend);
-	put_backend(dev, "frontend-id", domid);
-	put_backend(dev, "online", "1");
+	xsbatch_node(b, dev->record.base, 0, 0);
+	xsbatch_node(b, dev->frontend_path, dev->domid, 0);
+	xsbatch_node(b, dev->backend_path, 0, dev->domid);
+	put(&dev->frontend, "backend", dev->backend_path);
+	put_detail(&dev->frontend, "backend-id", "0");
+	put(&dev->frontend, "state", "1");
+	put_detail(&dev->frontend, "trusted", "1");
+	put(&dev->record, "backend", dev->backend_path);
+	put_both_details(dev, "frontend", dev->frontend_path);
+	put_both_details(dev, "frontend-id", domid);
+	put_both_details(dev, "online", "1");
 }
 
 /* The record keeps what the toolstack wrote; the backend is where the kernel is now. */
 static void put_waiting(const struct device *dev)
 {
-	struct writer backend = writer_at(dev->b, dev->backend);
-	struct writer record = writer_at(dev->b, dev->record);
-
-	put(&record, "state", "1");
-	put(&backend, "state", "2");
-	put(&backend, "hotplug-status", "connected");
+	put_detail(&dev->record, "state", "1");
+	put(&dev->backend, "state", "2");
+	put_detail(&dev->backend, "hotplug-status", "connected");
 }
 
 void xstree_vif(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VifState *vif,
-		const Xenmesh__V1__VifConfig *config)
+		const Xenmesh__V1__VifConfig *config, enum xstree_detail detail)
 {
-	struct device dev = device_at(b, domid, "vif", vif->devid);
-	struct writer frontend = writer_at(b, dev.frontend);
+	const char *script = config->script[0] ? config->script : "/etc/xen/scripts/vif-bridge";
 	char handle[NUMBER_SIZE];
+	struct device dev;
 
+	device_init(&dev, b, domid, "vif", vif->devid, detail);
 	snprintf(handle, sizeof(handle), "%u", vif->devid);
 	put_sides(&dev);
-	put(&frontend, "handle", handle);
-	put(&frontend, "mac", vif->mac);
-	put(&frontend, "mtu", "1500");
-	put_backend(&dev, "script",
-		    config->script[0] ? config->script : "/etc/xen/scripts/vif-bridge");
-	put_backend(&dev, "mac", vif->mac);
-	put_backend(&dev, "bridge", vif->bridge);
-	put_backend(&dev, "handle", handle);
-	put_backend(&dev, "type", "vif");
+	put_detail(&dev.frontend, "handle", handle);
+	put(&dev.frontend, "mac", vif->mac);
+	put_detail(&dev.frontend, "mtu", "1500");
+	put_both_details(&dev, "script", script);
+	put_both(&dev, "mac", vif->mac);
+	put_both(&dev, "bridge", vif->bridge);
+	put_both_details(&dev, "handle", handle);
+	put_both_details(&dev, "type", "vif");
 	put_waiting(&dev);
 }
 
 void xstree_vbd(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VbdState *vbd,
-		const Xenmesh__V1__VbdConfig *config)
+		const Xenmesh__V1__VbdConfig *config, enum xstree_detail detail)
 {
-	struct device dev = device_at(b, domid, "vbd", vbd->devid);
-	struct writer frontend = writer_at(b, dev.frontend);
+	const char *script = config->script[0] ? config->script : "/etc/xen/scripts/block";
 	char devid[NUMBER_SIZE];
+	struct device dev;
 
+	device_init(&dev, b, domid, "vbd", vbd->devid, detail);
 	snprintf(devid, sizeof(devid), "%u", vbd->devid);
 	put_sides(&dev);
-	put(&frontend, "virtual-device", devid);
-	put(&frontend, "device-type", "disk");
-	put_backend(&dev, "params", vbd->target);
-	put_backend(&dev, "script", config->script[0] ? config->script : "/etc/xen/scripts/block");
-	put_backend(&dev, "removable", "0");
-	put_backend(&dev, "bootable", "1");
-	put_backend(&dev, "dev", vbd->vdev);
-	put_backend(&dev, "type", streq(config->backendtype, "qdisk") ? "qdisk" : "phy");
-	put_backend(&dev, "mode", vbd->readonly ? "r" : "w");
-	put_backend(&dev, "device-type", "disk");
-	put_backend(&dev, "discard-enable", "1");
-	put_backend(&dev, "specification", "xen");
+	put_detail(&dev.frontend, "virtual-device", devid);
+	put_detail(&dev.frontend, "device-type", "disk");
+	put_both(&dev, "params", vbd->target);
+	put_both_details(&dev, "script", script);
+	put_both_details(&dev, "removable", "0");
+	put_both_details(&dev, "bootable", "1");
+	put_both(&dev, "dev", vbd->vdev);
+	put_both_details(&dev, "type", streq(config->backendtype, "qdisk") ? "qdisk" : "phy");
+	put_both(&dev, "mode", vbd->readonly ? "r" : "w");
+	put_both_details(&dev, "device-type", "disk");
+	put_both_details(&dev, "discard-enable", "1");
+	put_both_details(&dev, "specification", "xen");
 	put_waiting(&dev);
 }
 
-void xstree_connect_vif(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VifState *vif)
+void xstree_connect_vif(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VifState *vif,
+			enum xstree_detail detail)
 {
-	struct device dev = device_at(b, domid, "vif", vif->devid);
-	struct writer backend = writer_at(b, dev.backend);
+	struct device dev;
 
-	put(&backend, "feature-sg", "1");
-	put(&backend, "feature-rx-copy", "1");
-	put(&backend, "feature-split-event-channels", "1");
-	put(&backend, "state", CONNECTED);
+	device_init(&dev, b, domid, "vif", vif->devid, detail);
+	put_detail(&dev.backend, "feature-sg", "1");
+	put_detail(&dev.backend, "feature-rx-copy", "1");
+	put_detail(&dev.backend, "feature-split-event-channels", "1");
+	put(&dev.backend, "state", CONNECTED);
 }
 
-void xstree_connect_vbd(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VbdState *vbd)
+void xstree_connect_vbd(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VbdState *vbd,
+			enum xstree_detail detail)
 {
-	struct device dev = device_at(b, domid, "vbd", vbd->devid);
-	struct writer backend = writer_at(b, dev.backend);
+	struct device dev;
 
-	put(&backend, "feature-flush-cache", "1");
-	put(&backend, "feature-persistent", "1");
-	put(&backend, "sectors", "41943040");
-	put(&backend, "sector-size", "512");
-	put(&backend, "physical-sector-size", "512");
-	put(&backend, "state", CONNECTED);
+	device_init(&dev, b, domid, "vbd", vbd->devid, detail);
+	put_detail(&dev.backend, "feature-flush-cache", "1");
+	put_detail(&dev.backend, "feature-persistent", "1");
+	put_detail(&dev.backend, "sectors", "41943040");
+	put_detail(&dev.backend, "sector-size", "512");
+	put_detail(&dev.backend, "physical-sector-size", "512");
+	put(&dev.backend, "state", CONNECTED);
 }
 
 void xstree_remove(struct xsbatch *b, uint32_t domid, const char *uuid)
