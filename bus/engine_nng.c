@@ -9,9 +9,9 @@
  *    without a peer is dropped: whoever sent it is gone.
  *  - REQ: an nng socket serves one pipe in its life. What nng still holds when
  *    the pipe goes is closed away with it, so nothing is sent over another one.
- *  - An ipc listener is watched by a peer of our own (bus/sp_watch.h). Closing a
- *    deaf one, nng 1.5.2 leaks the connections that waited in it: two
- *    descriptors and 6 KiB each time, as measured.
+ *  - An ipc listener is watched by a peer of our own (bus/sp_watch.h), should
+ *    bus/nng_fix.h not keep it from going deaf. Closing a deaf one, nng 1.5.2
+ *    leaks the connections that waited in it.
  */
 #include "bus/engine.h"
 
@@ -22,6 +22,7 @@
 #include <nng/protocol/reqrep0/req.h>
 #include <stdio.h>
 
+#include "bus/nng_fix.h"
 #include "bus/pipe_queue.h"
 #include "bus/send_window.h"
 #include "bus/sp_watch.h"
@@ -816,6 +817,9 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 
 	if (!s) {
 		return -ENOMEM;
+	}
+	if (!nng_fix_is_active()) {
+		log_warning("nng may go deaf: this program was linked without bus/nng_fix.c");
 	}
 	s->loop = sd_event_ref(loop);
 	s->kind = kind;

@@ -2,8 +2,9 @@
 #pragma once
 /*
  * Watch over an ipc:// listener: every 0.7 s a peer of our own connects, and
- * must become a connection of the listener's.  nng 1.5.2 stops accepting for
- * ever when a peer vanishes while it connects, though it still shakes hands.
+ * must become a connection of the listener's.  Finds a socket file that was
+ * removed, and an nng that stopped accepting though it still shakes hands, as
+ * 1.5.2 does in more than one way.
  */
 #include "bus/sp_probe.h"
 
