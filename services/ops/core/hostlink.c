@@ -15,7 +15,7 @@
 
 #define BACKOFF_MIN_US	 (50 * USEC_PER_MSEC)
 #define BACKOFF_MAX_US	 USEC_PER_SEC
-#define RESYNC_PERIOD_US (500 * USEC_PER_MSEC)
+#define RESYNC_PERIOD_US (200 * USEC_PER_MSEC)
 
 struct hostlink {
 	sd_event *loop;

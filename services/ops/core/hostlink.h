@@ -31,7 +31,7 @@ int hostlink_new(struct hostlink **out, sd_event *loop, const struct hostlink_co
 /* Spawns that are under way end without their callbacks. */
 struct hostlink *hostlink_free(struct hostlink *h);
 bool hostlink_is_up(const struct hostlink *h);
-/* Ask for state and table; several within half a second become one. */
+/* Ask for state and table; several within 200 ms become one. */
 void hostlink_resync(struct hostlink *h, const char *reason);
 
 struct hostlink_spawn;

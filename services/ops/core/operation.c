@@ -76,7 +76,8 @@ void operation_end(struct operation *op, int state, int code, const char *format
 		log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", task->vm }, { "TASK", task->id }),
 			   "%s of %s failed: %s", task_method(task), task->vm_name, text);
 	} else if (op->note[0]) {
-		last_error = op->note;
+		snprintf(text, sizeof(text), "%s", op->note); /* a task that is done tells none */
+		last_error = text;
 	}
 	engine_operation_ended(e, op, last_error);
 	task_end(task, state, code, text);

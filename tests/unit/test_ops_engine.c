@@ -1,0 +1,958 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libcommon/log.h"
+#include "tests/unit/ops_fixture.h"
+
+/* ---- the plain operations ---- */
+
+static void test_engine__starts(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+	id = ops_order(&f, TASK_START, UUID_A);
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_PENDING);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->domid, 1);
+	CU_ASSERT(ops_task(&f, id)->progress == 1.0);
+	CU_ASSERT(ops_task(&f, id)->started_ns > 0 && ops_task(&f, id)->finished_ns > 0);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 1);
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->task, "");
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+}
+
+static void test_engine__starts_paused(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	snprintf(id.text, sizeof(id.text), "%s",
+		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_PAUSED);
+}
+
+static void start(struct ops_fixture *f, const char *uuid)
+{
+	struct ops_id id = ops_order(f, TASK_START, uuid);
+
+	WAIT(f, ops_is_ended(f, id));
+	CU_ASSERT_EQUAL(ops_state(f, id), TASK_DONE);
+}
+
+static void test_engine__refuses_a_second_start(void)
+{
+	WITH_OPS(f);
+	struct ops_id first, second;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	first = ops_order(&f, TASK_START, UUID_A);
+	second = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, second));
+	CU_ASSERT_EQUAL(ops_state(&f, first), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_state(&f, second), TASK_FAILED);
+	CU_ASSERT_EQUAL(ops_task(&f, second)->code, CODE_FAILED_PRECONDITION);
+	CU_ASSERT(ops_has_message(&f, second, "running already, as domain 1"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(ops_vm(&f, UUID_A)->last_error, "running already"));
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+}
+
+static void test_engine__shuts_down(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->domid, -1);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_asks, 1);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+	id = ops_order(&f, TASK_SHUTDOWN, UUID_A); /* is halted: that is what was wanted */
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_asks, 1);
+}
+
+static struct ops_id shut_down(struct ops_fixture *f, enum task_kind kind, uint32_t timeout_s,
+			       bool is_forced)
+{
+	struct ops_id id;
+
+	snprintf(id.text, sizeof(id.text), "%s",
+		 ops_submit(f, kind, UUID_A, timeout_s, is_forced, false));
+	return id;
+}
+
+static void test_engine__gives_deaf_guests_up(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_guest_deaf = true;
+	id = shut_down(&f, TASK_SHUTDOWN, 1, false);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_FAILED);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_DEADLINE_EXCEEDED);
+	CU_ASSERT(ops_has_message(&f, id, "did not end within 1 s"));
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+
+	id = shut_down(&f, TASK_SHUTDOWN, 1, true);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
+static void test_engine__gives_up_when_not_even_acknowledged(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_holding = true;
+	id = shut_down(&f, TASK_SHUTDOWN, 1, false);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_DEADLINE_EXCEEDED);
+	CU_ASSERT_EQUAL(f.host.n_cancels, 1);
+
+	f.host.is_worker_stubborn = true; /* nor does the worker stop */
+	id = shut_down(&f, TASK_SHUTDOWN, 1, true);
+	WAIT(&f, f.host.n_destroys == 1);
+	while (fakehost_release(&f.host)) {
+	}
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
+static void test_engine__preserves_when_told_so(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+	struct ops_id id;
+
+	c->on_poweroff = ACTION_PRESERVE;
+	ops_define(&f, c);
+	start(&f, UUID_A);
+	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_SHUTDOWN);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT(ops_has_message(&f, id, "has shut down and is kept; destroy it first"));
+}
+
+static void test_engine__reboots(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	id = ops_order(&f, TASK_REBOOT, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
+	CU_ASSERT_EQUAL(f.host.n_asks, 1);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+}
+
+static void test_engine__reboot_of_a_halted_vm_is_refused(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	id = ops_order(&f, TASK_REBOOT, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_FAILED_PRECONDITION);
+}
+
+static void test_engine__pauses_and_unpauses(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_silent = true;		  /* nothing tells of it: ops has to ask */
+	for (int round = 0; round < 2; round++) { /* the second time is no work */
+		id = ops_order(&f, TASK_PAUSE, UUID_A);
+		WAIT(&f, ops_is_ended(&f, id));
+		CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+		CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_PAUSED);
+	}
+	CU_ASSERT_EQUAL(f.host.n_acts, 1);
+	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT(ops_has_message(&f, id, "is paused and cannot shut down by itself"));
+	id = ops_order(&f, TASK_UNPAUSE, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+}
+
+static void test_engine__forced_shutdown_of_a_paused_vm_destroys(void)
+{
+	WITH_OPS(f);
+	uint32_t domid = fakehost_add(&f.host, UUID_A, "xl", POWER_PAUSED);
+	struct ops_id id;
+
+	WAIT(&f, vms_get(&f.core->vms, UUID_A));
+	id = shut_down(&f, TASK_SHUTDOWN, 60, true);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT(!f.host.domains[domid].exists);
+	CU_ASSERT_EQUAL(f.host.n_asks, 0);
+}
+
+static void test_engine__destroys(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	for (int round = 0; round < 2; round++) { /* the second time is no work */
+		id = ops_order(&f, TASK_DESTROY, UUID_A);
+		WAIT(&f, ops_is_ended(&f, id));
+		CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+		CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+	}
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+}
+
+static void test_engine__leaves_dom0_alone(void)
+{
+	WITH_OPS(f);
+	char buffer[128];
+	int code;
+
+	for (int kind = TASK_START; kind <= TASK_UNPAUSE; kind++) {
+		const char *why = engine_refuse(&f.core->engine,
+						vms_get(&f.core->vms, OPS_ZERO_UUID), kind, true,
+						&code, buffer, sizeof(buffer));
+
+		CU_ASSERT_PTR_NOT_NULL(why);
+		CU_ASSERT_EQUAL(code, CODE_FAILED_PRECONDITION);
+	}
+}
+
+/* ---- unmanaged ---- */
+
+static void test_engine__unmanaged_are_controlled_but_not_kept(void)
+{
+	WITH_OPS(f);
+	uint32_t domid = fakehost_add(&f.host, UUID_A, "xl", POWER_RUNNING);
+	struct ops_id id;
+
+	WAIT(&f, vms_get(&f.core->vms, UUID_A));
+	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 0); /* whoever made it has to */
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_SHUTDOWN);
+	id = ops_order(&f, TASK_DESTROY, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT(!f.host.domains[domid].exists);
+	CU_ASSERT_PTR_NULL(vms_get(&f.core->vms, UUID_A));
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->uuid, "");
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+}
+
+static void test_engine__unmanaged_cannot_be_started(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	fakehost_add(&f.host, UUID_A, "xl", POWER_SHUTDOWN);
+	WAIT(&f, vms_get(&f.core->vms, UUID_A));
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT(ops_has_message(&f, id, "no definition"));
+}
+
+/* ---- failures ---- */
+
+static void test_engine__failure_has_the_log(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+	const struct task *task;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.fail_code = CODE_INTERNAL;
+	f.host.fail_line = "libxl: no such kernel\n\xff";
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	task = ops_task(&f, id);
+	CU_ASSERT_EQUAL(task->state, TASK_FAILED);
+	CU_ASSERT_EQUAL(task->code, CODE_INTERNAL);
+	CU_ASSERT_STRING_EQUAL(task->message, "it does not work");
+	CU_ASSERT_EQUAL(task->n_log, 1); /* chatter is left out */
+	CU_ASSERT_STRING_EQUAL(task->log[0], "libxl: no such kernel\\x0a\\xff");
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->last_error, "it does not work");
+	WAIT(&f, f.host.n_resyncs > 0);
+
+	f.host.fail_code = 0;
+	start(&f, UUID_A);
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->last_error, "");
+}
+
+static void test_engine__dead_worker_fails_the_operation(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_worker_dying = true;
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_INTERNAL);
+	CU_ASSERT(ops_has_message(&f, id, "worker died"));
+	WAIT(&f, f.host.n_resyncs > 0);
+	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+}
+
+static void test_engine__no_worker_fails_the_operation(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.has_no_workers = true;
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);
+	CU_ASSERT(ops_has_message(&f, id, "no worker program"));
+	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+}
+
+/* ---- the host process comes and goes ---- */
+
+static void test_engine__waits_for_the_host(void)
+{
+	_cleanup_(ops_tear_down) struct ops_fixture f;
+	struct ops_id id;
+
+	ops_set_up_stopped(&f);
+	fakehost_hang_up(&f.host);
+	ops_start(&f);
+	ops_define(&f, ops_config(UUID_A, "web"));
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_UNKNOWN);
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_has_step(&f, id, "waiting for the host process"));
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+}
+
+static void test_engine__gives_an_absent_host_up(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	fakehost_hang_up(&f.host);
+	WAIT(&f, !f.core->host.is_connected);
+	CU_ASSERT(!topics_get(&f.topics, "host/state")->event->host_state->connected);
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);
+	CU_ASSERT(ops_has_message(&f, id, "start xenmesh-ops-host"));
+}
+
+static void test_engine__keeps_facts_and_converges(void)
+{
+	WITH_OPS(f);
+	uint32_t a = fakehost_add(&f.host, UUID_A, "one", POWER_RUNNING);
+
+	fakehost_add(&f.host, UUID_B, "two", POWER_RUNNING);
+	WAIT(&f, vms_get(&f.core->vms, UUID_B));
+	fakehost_hang_up(&f.host);
+	WAIT(&f, !f.core->host.is_connected);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	fakehost_remove(&f.host, a);
+	fakehost_add(&f.host, UUID_C, "three", POWER_RUNNING);
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, f.core->host.is_connected);
+	CU_ASSERT(topics_get(&f.topics, "host/state")->event->host_state->connected);
+	CU_ASSERT_PTR_NULL(vms_get(&f.core->vms, UUID_A));
+	CU_ASSERT_PTR_NOT_NULL(vms_get(&f.core->vms, UUID_B));
+	CU_ASSERT_PTR_NOT_NULL(vms_get(&f.core->vms, UUID_C));
+}
+
+static void test_engine__worker_survives_the_host_link(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = true;
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	fakehost_hang_up(&f.host);
+	WAIT(&f, !f.core->host.is_connected);
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_RUNNING);
+}
+
+/* ---- order, parallelism ---- */
+
+static void test_engine__one_at_a_time_on_a_vm(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b, c;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = true;
+	a = ops_order(&f, TASK_START, UUID_A);
+	b = ops_order(&f, TASK_PAUSE, UUID_A);
+	c = ops_order(&f, TASK_UNPAUSE, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	ops_run_for(&f, 50);
+	CU_ASSERT_EQUAL(f.host.n_at_work, 1);
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_RUNNING);
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_PENDING);
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->task, a.text);
+	for (int i = 0; i < 3; i++) {
+		WAIT(&f, fakehost_worker(&f.host));
+		CU_ASSERT(fakehost_release(&f.host));
+	}
+	WAIT(&f, ops_is_ended(&f, c));
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_state(&f, c), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_max_at_work, 1);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+}
+
+static void many_uuid(int i, char out[static 37])
+{
+	snprintf(out, 37, "aaaaaaaa-0000-4000-8000-%012d", i);
+}
+
+static void test_engine__different_vms_in_parallel_but_bounded(void)
+{
+	enum { N = 10 };
+	WITH_OPS(f);
+	struct ops_id ids[N];
+	char uuid[37], name[16];
+
+	f.host.is_holding = true;
+	for (int i = 0; i < N; i++) {
+		many_uuid(i, uuid);
+		snprintf(name, sizeof(name), "vm%d", i);
+		ops_define(&f, ops_config(uuid, name));
+		ids[i] = ops_order(&f, TASK_START, uuid);
+	}
+	WAIT(&f, f.host.n_at_work == 4);
+	ops_run_for(&f, 50);
+	CU_ASSERT_EQUAL(f.host.n_at_work, 4);
+	CU_ASSERT(ops_has_step(&f, ids[N - 1], "waiting for other operations"));
+	for (int i = 0; i < N; i++) {
+		WAIT(&f, fakehost_worker(&f.host));
+		fakehost_release(&f.host);
+	}
+	for (int i = 0; i < N; i++) {
+		WAIT(&f, ops_is_ended(&f, ids[i]));
+		CU_ASSERT_EQUAL(ops_state(&f, ids[i]), TASK_DONE);
+	}
+	CU_ASSERT_EQUAL(f.host.n_max_at_work, 4);
+	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+}
+
+static void test_engine__guests_ending_hold_no_places(void)
+{
+	_cleanup_(ops_tear_down) struct ops_fixture f;
+	struct ops_id shutdown, other;
+
+	ops_set_up_stopped(&f);
+	f.max_workers = 1;
+	ops_start(&f);
+	WAIT(&f, f.core->host.is_connected);
+	ops_define(&f, ops_config(UUID_A, "web"));
+	ops_define(&f, ops_config(UUID_B, "db"));
+	start(&f, UUID_A);
+	f.host.is_guest_deaf = true;
+	shutdown = shut_down(&f, TASK_SHUTDOWN, 60, false);
+	WAIT(&f, ops_has_step(&f, shutdown, "waiting for the guest"));
+	other = ops_order(&f, TASK_START, UUID_B);
+	WAIT(&f, ops_is_ended(&f, other));
+	CU_ASSERT_EQUAL(ops_state(&f, other), TASK_DONE);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_is_ended(&f, shutdown));
+	CU_ASSERT_EQUAL(ops_state(&f, shutdown), TASK_DONE);
+}
+
+static void test_engine__queue_is_bounded(void)
+{
+	WITH_OPS(f);
+	char buffer[128];
+	int code = 0;
+	struct vm *vm;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	vm = vms_get(&f.core->vms, UUID_A);
+	f.host.is_holding = true;
+	for (int i = 0; i < OPS_QUEUE_MAX; i++) {
+		CU_ASSERT_PTR_NULL(engine_refuse(&f.core->engine, vm, TASK_START, false, &code,
+						 buffer, sizeof(buffer)));
+		ops_order(&f, TASK_START, UUID_A);
+	}
+	CU_ASSERT_PTR_NOT_NULL(engine_refuse(&f.core->engine, vm, TASK_START, false, &code, buffer,
+					     sizeof(buffer)));
+	CU_ASSERT_EQUAL(code, CODE_RESOURCE_EXHAUSTED);
+}
+
+/* ---- memory ---- */
+
+static void test_engine__refuses_what_does_not_fit(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	fakehost_sample(&f.host, 30000);
+	WAIT(&f, f.core->memory.is_known);
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_RESOURCE_EXHAUSTED);
+	CU_ASSERT(ops_has_message(&f, id, "needs 66560 KiB, 30000 KiB are free"));
+	CU_ASSERT_EQUAL(f.host.n_spawned, 0);
+}
+
+static void test_engine__waits_for_memory_being_freed(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	fakehost_sample(&f.host, 30000);
+	WAIT(&f, f.core->memory.is_known);
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_has_step(&f, id, "waiting for memory"));
+	fakehost_sample(&f.host, 40000); /* not yet */
+	fakehost_sample(&f.host, 70000);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+}
+
+static void test_engine__two_creates_do_not_share_memory(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	ops_define(&f, ops_config(UUID_B, "db"));
+	fakehost_sample(&f.host, 100000); /* enough for one */
+	WAIT(&f, f.core->memory.is_known);
+	f.host.is_holding = true;
+	a = ops_order(&f, TASK_START, UUID_A);
+	b = ops_order(&f, TASK_START, UUID_B);
+	WAIT(&f, ops_is_ended(&f, b));
+	CU_ASSERT_EQUAL(ops_task(&f, b)->code, CODE_RESOURCE_EXHAUSTED);
+	CU_ASSERT(ops_has_message(&f, b, "33440 KiB are free"));
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, a));
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_DONE);
+	CU_ASSERT_EQUAL(memory_available(&f.core->memory), 33440); /* until the next sample */
+	fakehost_sample(&f.host, 40000);
+	WAIT(&f, memory_available(&f.core->memory) == 40000);
+}
+
+/* ---- cancelling ---- */
+
+static void cancel(struct ops_fixture *f, struct ops_id id)
+{
+	struct task *task = map_get_str(&f->core->tasks.by_id, id.text);
+	const char *why;
+
+	CU_ASSERT(engine_can_cancel(task, &why));
+	engine_cancel(&f->core->engine, task, "cancelled by a test");
+}
+
+static void test_engine__cancels_what_waits(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b;
+	const char *why;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = true;
+	a = ops_order(&f, TASK_START, UUID_A);
+	b = ops_order(&f, TASK_PAUSE, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	cancel(&f, b);
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_CANCELLED);
+	CU_ASSERT(ops_has_message(&f, b, "cancelled by a test"));
+	CU_ASSERT(!engine_can_cancel(ops_task(&f, b), &why));
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, a));
+	CU_ASSERT_EQUAL(f.host.n_acts, 0);
+}
+
+static void test_engine__cancels_a_worker(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = true;
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	cancel(&f, id);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(f.host.n_cancels, 1);
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_CANCELLED);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_CANCELLED);
+}
+
+static void test_engine__cancel_that_comes_too_late_is_done(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = f.host.is_worker_stubborn = true;
+	id = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	cancel(&f, id);
+	WAIT(&f, f.host.n_cancels == 1);
+	CU_ASSERT(!ops_is_ended(&f, id));
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+}
+
+static void test_engine__cancels_waiting_for_a_guest(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_guest_deaf = true;
+	id = shut_down(&f, TASK_REBOOT, 60, true);
+	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
+	cancel(&f, id);
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_CANCELLED);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+}
+
+static void test_engine__destroy_cannot_be_cancelled(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+	const char *why;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_holding = true;
+	id = ops_order(&f, TASK_DESTROY, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	CU_ASSERT(!engine_can_cancel(ops_task(&f, id), &why));
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, id));
+}
+
+static void test_engine__destroy_overtakes(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b, c;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_guest_deaf = true;
+	a = shut_down(&f, TASK_SHUTDOWN, 3600, false);
+	b = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, ops_has_step(&f, a, "waiting for the guest"));
+	c = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_CANCELLED);
+	CU_ASSERT_EQUAL(ops_task(&f, a)->code, CODE_ABORTED);
+	CU_ASSERT(ops_has_message(&f, a, "overtaken by the destroy"));
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_CANCELLED);
+	WAIT(&f, ops_is_ended(&f, c));
+	CU_ASSERT_EQUAL(ops_state(&f, c), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
+static void test_engine__destroy_does_not_wait_for_ever(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = f.host.is_worker_stubborn = f.host.is_create_paused = true;
+	a = ops_order(&f, TASK_START, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	CU_ASSERT(fakehost_release(&f.host)); /* half-way, and no answer */
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_PAUSED);
+	f.host.is_holding = false;
+	b = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_RUNNING);
+	WAIT(&f, ops_is_ended(&f, a));
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_CANCELLED);
+	CU_ASSERT_EQUAL(f.host.n_cancels, 1);
+	WAIT(&f, ops_is_ended(&f, b));
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
+static void test_engine__destroys_do_not_overtake_each_other(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_holding = true;
+	a = ops_order(&f, TASK_DESTROY, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	b = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, b));
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+}
+
+static void test_engine__overtaken_reboot_does_not_create(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	a = ops_order(&f, TASK_REBOOT, UUID_A);
+	WAIT(&f, f.host.n_asks == 1);
+	f.host.is_holding = true;
+	WAIT(&f, f.host.n_destroys == 1);
+	b = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, b));
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_CANCELLED);
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
+/* ---- policy ---- */
+
+static void age(struct ops_fixture *f, uint32_t domid, uint64_t seconds)
+{
+	const struct vm_domain *d = map_get(&f->core->vms.by_domid, &domid, sizeof(domid));
+
+	CU_ASSERT_PTR_NOT_NULL(d);
+	if (d) {
+		d->facts->started_ns = clock_real_ns() - seconds * NSEC_PER_SEC;
+	}
+}
+
+static void test_engine__follows_on_poweroff(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 1);
+}
+
+static void test_engine__follows_on_reboot(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	age(&f, 1, 60);
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+	fakehost_end_guest(&f.host, 2, REASON_REBOOT); /* so soon: delayed */
+	WAIT(&f, ops_vm(&f, UUID_A)->task[0]);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 3);
+}
+
+static void test_engine__breaks_a_boot_loop(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+
+	c->on_crash = ACTION_RESTART;
+	ops_define(&f, c);
+	start(&f, UUID_A);
+	age(&f, 1, 121);
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
+	fakehost_end_guest(&f.host, 2, REASON_CRASH);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	WAIT(&f, strstr(ops_vm(&f, UUID_A)->last_error, "after its start and is not restarted"));
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+}
+
+static void test_engine__ignores_unmanaged_and_suspended(void)
+{
+	WITH_OPS(f);
+
+	fakehost_add(&f.host, UUID_B, "xl", POWER_RUNNING);
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);	/* the unmanaged one */
+	fakehost_end_guest(&f.host, 2, REASON_SUSPEND); /* ours */
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_SHUTDOWN);
+	WAIT(&f, ops_vm(&f, UUID_B)->power_state == POWER_SHUTDOWN);
+	ops_run_for(&f, 100);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
+}
+
+static void test_engine__late_shutdown_is_not_restarted(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+
+	c->on_poweroff = ACTION_RESTART;
+	ops_define(&f, c);
+	start(&f, UUID_A);
+	vms_get(&f.core->vms, UUID_A)->desired = STORE_DESIRED_HALTED;
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+	vms_get(&f.core->vms, UUID_A)->desired = STORE_DESIRED_RUNNING;
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 2, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 3);
+}
+
+static void test_engine__policy_does_not_hammer(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.fail_code = CODE_INTERNAL;
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->last_error[0]);
+	fakehost_tell(&f.host, 1);
+	ops_run_for(&f, 100);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+}
+
+static void test_engine__missed_shutdowns_are_caught_up(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_hang_up(&f.host);
+	WAIT(&f, !f.core->host.is_connected);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+}
+
+/* ---- samples ---- */
+
+static void test_host__samples_get_names(void)
+{
+	WITH_OPS(f);
+	const Xenmesh__V1__HostSample *sample;
+	Xenmesh__V1__HostSample *copy;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_sample(&f.host, 12345);
+	WAIT(&f, topics_get(&f.topics, "host/sample")->event);
+	sample = topics_get(&f.topics, "host/sample")->event->host_sample;
+	CU_ASSERT_EQUAL(sample->n_domains, 2);
+	CU_ASSERT_STRING_EQUAL(sample->domains[0]->uuid, OPS_ZERO_UUID);
+	CU_ASSERT_STRING_EQUAL(sample->domains[0]->name, "Domain-0");
+	CU_ASSERT_STRING_EQUAL(sample->domains[1]->uuid, UUID_A);
+	CU_ASSERT_STRING_EQUAL(sample->domains[1]->name, "web");
+	copy = host_copy_sample(&f.core->host);
+	CU_ASSERT_PTR_NOT_NULL(copy);
+	CU_ASSERT_EQUAL(copy ? copy->free_memory_kib : 0, 12345);
+	pb_free((ProtobufCMessage *)copy);
+}
+
+static void swallow(enum log_level level _unused_, const char *message _unused_,
+		    const struct log_field *fields _unused_, size_t n_fields _unused_)
+{
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(test_engine__starts),
+		UNIT_TEST(test_engine__starts_paused),
+		UNIT_TEST(test_engine__refuses_a_second_start),
+		UNIT_TEST(test_engine__shuts_down),
+		UNIT_TEST(test_engine__gives_deaf_guests_up),
+		UNIT_TEST(test_engine__gives_up_when_not_even_acknowledged),
+		UNIT_TEST(test_engine__preserves_when_told_so),
+		UNIT_TEST(test_engine__reboots),
+		UNIT_TEST(test_engine__reboot_of_a_halted_vm_is_refused),
+		UNIT_TEST(test_engine__pauses_and_unpauses),
+		UNIT_TEST(test_engine__forced_shutdown_of_a_paused_vm_destroys),
+		UNIT_TEST(test_engine__destroys),
+		UNIT_TEST(test_engine__leaves_dom0_alone),
+		UNIT_TEST(test_engine__unmanaged_are_controlled_but_not_kept),
+		UNIT_TEST(test_engine__unmanaged_cannot_be_started),
+		UNIT_TEST(test_engine__failure_has_the_log),
+		UNIT_TEST(test_engine__dead_worker_fails_the_operation),
+		UNIT_TEST(test_engine__no_worker_fails_the_operation),
+		UNIT_TEST(test_engine__waits_for_the_host),
+		UNIT_TEST(test_engine__gives_an_absent_host_up),
+		UNIT_TEST(test_engine__keeps_facts_and_converges),
+		UNIT_TEST(test_engine__worker_survives_the_host_link),
+		UNIT_TEST(test_engine__one_at_a_time_on_a_vm),
+		UNIT_TEST(test_engine__different_vms_in_parallel_but_bounded),
+		UNIT_TEST(test_engine__guests_ending_hold_no_places),
+		UNIT_TEST(test_engine__queue_is_bounded),
+		UNIT_TEST(test_engine__refuses_what_does_not_fit),
+		UNIT_TEST(test_engine__waits_for_memory_being_freed),
+		UNIT_TEST(test_engine__two_creates_do_not_share_memory),
+		UNIT_TEST(test_engine__cancels_what_waits),
+		UNIT_TEST(test_engine__cancels_a_worker),
+		UNIT_TEST(test_engine__cancel_that_comes_too_late_is_done),
+		UNIT_TEST(test_engine__cancels_waiting_for_a_guest),
+		UNIT_TEST(test_engine__destroy_cannot_be_cancelled),
+		UNIT_TEST(test_engine__destroy_overtakes),
+		UNIT_TEST(test_engine__destroy_does_not_wait_for_ever),
+		UNIT_TEST(test_engine__destroys_do_not_overtake_each_other),
+		UNIT_TEST(test_engine__overtaken_reboot_does_not_create),
+		UNIT_TEST(test_engine__follows_on_poweroff),
+		UNIT_TEST(test_engine__follows_on_reboot),
+		UNIT_TEST(test_engine__breaks_a_boot_loop),
+		UNIT_TEST(test_engine__ignores_unmanaged_and_suspended),
+		UNIT_TEST(test_engine__late_shutdown_is_not_restarted),
+		UNIT_TEST(test_engine__policy_does_not_hammer),
+		UNIT_TEST(test_engine__missed_shutdowns_are_caught_up),
+		UNIT_TEST(test_host__samples_get_names),
+	};
+
+	log_set_sink(swallow);
+	return unit_run("ops_engine", tests, ARRAY_LEN(tests));
+}
