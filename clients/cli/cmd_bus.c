@@ -134,7 +134,7 @@ static int ping_once(struct cli *cli, const char *service, struct ping_times *ti
 	cli_call(cli, service, "xenmesh.v1.Bus/Ping", &request.base, LS_TIMEOUT_MS, &reply);
 	ns = clock_boot_ns() - start;
 	if (reply.code != CODE_OK) {
-		cli_error("%s: %s", service, reply.message);
+		cli_error("%s", reply.message);
 		return cli_exit_code(reply.code);
 	}
 	pong = (const Xenmesh__V1__PingReply *)(const void *)reply.payload;
@@ -154,7 +154,8 @@ static int ping_service(struct cli *cli, const char *service, uint32_t count)
 	struct ping_times t = { 0 };
 	int status = CLI_OK;
 
-	for (uint32_t i = 0; i < count; i++) {
+	/* A service that is away is said to be away once, not count times. */
+	for (uint32_t i = 0; i < count && status != CLI_UNREACHABLE; i++) {
 		int r = ping_once(cli, service, &t);
 
 		status = r ? r : status;

@@ -290,6 +290,9 @@ int cmd_vm_undefine(struct cli *cli, int argc, char **argv)
 	if (r || argc < 1) {
 		return r ? r : cli_usage("vm undefine wants a VM");
 	}
+	if (argc > 1 && cli->has_request_id) {
+		return cli_usage("--request-id identifies one request: give one VM");
+	}
 	for (int i = 0; i < argc; i++) {
 		request.vm = argv[i];
 		r = cli_call_ok(cli, "ops", "xenmesh.v1.Ops/UndefineVm", &request.base, &reply);

@@ -101,13 +101,24 @@ static int run_command(struct cli *cli, const struct cli_command *c, int argc, c
 	return c->run(cli, argc, argv);
 }
 
+/* `--name VALUE` or `--name=VALUE`; NULL = another option or no value. */
+static const char *global_value(const char *name, int *i, int argc, char **argv)
+{
+	size_t len = strlen(name);
+
+	if (streq(argv[*i], name)) {
+		return *i + 1 < argc ? argv[++*i] : NULL;
+	}
+	return str_starts(argv[*i], name) && argv[*i][len] == '=' ? argv[*i] + len + 1 : NULL;
+}
+
 /* Take the global options out, wherever they stand. */
 static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
 {
 	int kept = 0;
 
 	for (int i = 0; i < *argc; i++) {
-		bool more = i + 1 < *argc;
+		const char *value;
 		uint64_t ms;
 
 		if (streq(argv[i], "--")) {
@@ -120,18 +131,21 @@ static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
 			*help = true;
 		} else if (streq(argv[i], "--debug")) {
 			log_set_level(LOG_LEVEL_DEBUG);
-		} else if (streq(argv[i], "--topology") && more) {
-			cli->topology_path = argv[++i];
-		} else if (streq(argv[i], "--timeout") && more) {
-			if (parse_duration_ms(argv[++i], &ms) || !ms || ms > 3600000) {
-				return cli_usage("--timeout wants 1ms to 1h, got \"%s\"", argv[i]);
+		} else if ((value = global_value("--topology", &i, *argc, argv))) {
+			cli->topology_path = value;
+		} else if ((value = global_value("--timeout", &i, *argc, argv))) {
+			if (parse_duration_ms(value, &ms) || !ms || ms > 3600000) {
+				return cli_usage("--timeout wants 1ms to 1h, got \"%s\"", value);
 			}
 			cli->timeout_ms = (uint32_t)ms;
-		} else if (streq(argv[i], "--request-id") && more) {
-			if (uuid_parse(argv[++i], &cli->request_id)) {
-				return cli_usage("--request-id wants a UUID, got \"%s\"", argv[i]);
+		} else if ((value = global_value("--request-id", &i, *argc, argv))) {
+			if (uuid_parse(value, &cli->request_id)) {
+				return cli_usage("--request-id wants a UUID, got \"%s\"", value);
 			}
 			cli->has_request_id = true;
+		} else if (streq(argv[i], "--topology") || streq(argv[i], "--timeout") ||
+			   streq(argv[i], "--request-id")) {
+			return cli_usage("%s wants a value", argv[i]);
 		} else {
 			argv[kept++] = argv[i];
 		}

@@ -64,20 +64,30 @@ static size_t width(const char *text)
 	return n;
 }
 
-static void print_cell(const char *text, bool right, size_t column_width, bool last)
+/* Blanks are held back until text follows, so that no line ends in them. */
+static void print_cell(const char *text, bool right, size_t column_width, size_t *blanks)
 {
 	size_t pad = column_width - MIN(column_width, width(text));
 
-	if (!right && last) {
-		pad = 0;
+	if (text && *text) {
+		printf("%*s%s", (int)(*blanks + (right ? pad : 0)), "", text);
+		*blanks = right ? 0 : pad;
+	} else {
+		*blanks += column_width;
 	}
-	printf("%*s%s%*s%s", right ? (int)pad : 0, "", text ? text : "", right ? 0 : (int)pad, "",
-	       last ? "\n" : "  ");
+	*blanks += 2;
+}
+
+static void end_row(size_t *blanks)
+{
+	putchar('\n');
+	*blanks = 0;
 }
 
 void table_print(const struct table *t)
 {
 	size_t *widths = t ? calloc(t->n_columns, sizeof(*widths)) : NULL;
+	size_t blanks = 0;
 
 	if (!widths) {
 		return;
@@ -93,13 +103,16 @@ void table_print(const struct table *t)
 	for (size_t i = 0; i < t->n_columns; i++) {
 		bool right = t->titles[i][0] == '>';
 
-		print_cell(t->titles[i] + right, right, widths[i], i + 1 == t->n_columns);
+		print_cell(t->titles[i] + right, right, widths[i], &blanks);
 	}
+	end_row(&blanks);
 	for (size_t i = 0; i < t->n_cells; i++) {
 		size_t column = i % t->n_columns;
 
-		print_cell(t->cells[i], t->titles[column][0] == '>', widths[column],
-			   column + 1 == t->n_columns);
+		print_cell(t->cells[i], t->titles[column][0] == '>', widths[column], &blanks);
+		if (column + 1 == t->n_columns) {
+			end_row(&blanks);
+		}
 	}
 	free(widths);
 }
