@@ -296,7 +296,7 @@ static int look(struct bridge_mirror *m, struct bridge_guest *g)
 	unmark(g);
 	r = bridge_guest_look(g, mask, &m->stats.requests);
 	end_ns = clock_boot_ns();
-	g->pace = (struct bridge_pace){ end_ns, end_ns - start_ns };
+	bridge_pace_use(&g->pace, start_ns, end_ns);
 	has_news = r > 0 && speaks(m, g);
 	bridge_budget_use(&m->budget, start_ns, end_ns, has_news);
 	if (r < 0) {

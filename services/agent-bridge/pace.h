@@ -12,30 +12,35 @@
 #define BRIDGE_SETTLE_NS (100 * NSEC_PER_MSEC)
 /* Between two looks at one guest: at most two a second. */
 #define BRIDGE_PAUSE_NS (500 * NSEC_PER_MSEC)
-/* One guest gets at most a twentieth of the time: a full tree costs some 60 ms. */
-#define BRIDGE_GUEST_SHARE 20
+/* One guest gets at most a twentieth of the time, after a burst of this much work: a full tree
+ * costs some 60 ms, and what an agent writes at a guest's start three or four looks. */
+#define BRIDGE_GUEST_SHARE    20
+#define BRIDGE_GUEST_BURST_NS NSEC_PER_SEC
 /* All guests together a half, after a burst of this much work: a thousand of them that are there
  * when the bridge starts cost 2 to 5 s. */
-#define BRIDGE_TOTAL_SHARE   2
-#define BRIDGE_WORK_BURST_NS (5 * NSEC_PER_SEC)
+#define BRIDGE_TOTAL_SHARE    2
+#define BRIDGE_TOTAL_BURST_NS (5 * NSEC_PER_SEC)
 /* Publications of all guests: a host of a thousand that starts, then 200 a second. */
 #define BRIDGE_PUBLISH_BURST	 1000
 #define BRIDGE_PUBLISH_PERIOD_NS (NSEC_PER_SEC / 200)
 
+/* Buckets below are kept as the time at which they were empty, if filled at a fixed rate since. */
+
 /* Of one guest. Zeroed: never looked at. */
 struct bridge_pace {
 	uint64_t looked_ns; /* end of the last look; 0 = never */
-	uint64_t cost_ns;   /* of it */
+	uint64_t work_ns;   /* bucket */
 };
 
 /* When to look, after a change at changed_ns. */
 uint64_t bridge_pace_due(const struct bridge_pace *pace, uint64_t changed_ns);
+/* A look took place from start_ns to end_ns. */
+void bridge_pace_use(struct bridge_pace *pace, uint64_t start_ns, uint64_t end_ns);
 
-/* Of all guests: two buckets, each as the time at which it was empty, if filled at its fixed rate
- * since. Zeroed: full. */
+/* Of all guests. Zeroed: nothing used. */
 struct bridge_budget {
-	uint64_t work_ns;
-	uint64_t publish_ns;
+	uint64_t work_ns;    /* bucket */
+	uint64_t publish_ns; /* bucket */
 };
 
 /* When the next look is allowed; <= now_ns: at once. */

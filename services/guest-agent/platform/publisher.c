@@ -143,6 +143,12 @@ static int look(struct agent_publisher *p)
 	return 0;
 }
 
+/* libxl lets a guest make no new keys in control/, as a matter of course. */
+static bool is_optional(const char *path)
+{
+	return guest_path_is_below(path, "control") || guest_path_is_below(path, "feature");
+}
+
 static int write_key(struct agent_publisher *p, const char *path, const char *value)
 {
 	char full[XENSTORE_PATH_MAX];
@@ -163,8 +169,9 @@ static int write_key(struct agent_publisher *p, const char *path, const char *va
 	}
 	if (r < 0) {
 		p->stats.refused++;
-		log_info("the host does not accept key %s (%s): left out until the next resume",
-			 path, err_text(r));
+		log_at(is_optional(path) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, NULL, 0,
+		       "the host does not accept key %s (%s): left out until the next resume", path,
+		       err_text(r));
 	} else {
 		p->stats.writes++;
 	}
@@ -185,7 +192,7 @@ static int remove_key(struct agent_publisher *p, const char *path)
 		return err_trace(r);
 	}
 	if (r < 0) {
-		log_info("the host does not let us remove key %s (%s)", path, err_text(r));
+		log_debug("the host does not let us remove key %s (%s)", path, err_text(r));
 	} else {
 		p->stats.removals++;
 	}
