@@ -66,7 +66,7 @@ static void put_root(struct fixture *f)
 
 static pid_t spawn(struct fixture *f, const char *const *more)
 {
-	char *argv[8] = { f->program, (char *)"--root", f->root };
+	char *argv[12] = { f->program, (char *)"--root", f->root };
 	pid_t pid = -1;
 
 	for (size_t i = 0; more[i]; i++) {
@@ -290,6 +290,23 @@ static void test_run__survives_a_restart_of_xenstored(void)
 	end(&f);
 }
 
+/* From the kernel's event, with the real files: the next look at them is an hour away. */
+static void test_run__hears_of_a_new_host_name(void)
+{
+	static const char *const more[] = { "--root", "", "--interval", "3600", NULL };
+	struct fixture f;
+
+	if (start(&f)) {
+		CU_ASSERT_EQUAL(sethostname("before", 6), 0);
+		f.pid = spawn(&f, more);
+		CU_ASSERT(comes(&f, "attr/PVAddons/Installed", "1"));
+		CU_ASSERT(has(&f, "data/host_name_dns", "before"));
+		CU_ASSERT_EQUAL(sethostname("after", 5), 0);
+		CU_ASSERT(comes(&f, "data/host_name_dns", "after"));
+	}
+	end(&f);
+}
+
 static void test_run__follows_addresses(void)
 {
 	struct fixture f;
@@ -318,21 +335,27 @@ static void test_run__follows_addresses(void)
 
 int main(void)
 {
-	struct unit_test tests[] = {
+	struct unit_test tests[8] = {
 		UNIT_TEST(test_once__publishes_and_exits),
 		UNIT_TEST(test_run__not_a_guest),
 		UNIT_TEST(test_run__follows_files),
 		UNIT_TEST(test_run__memory_is_no_news),
 		UNIT_TEST(test_run__publishes_all_again_after_resume),
 		UNIT_TEST(test_run__survives_a_restart_of_xenstored),
-		UNIT_TEST(test_run__follows_addresses),
 	};
-	size_t n = ARRAY_LEN(tests);
+	size_t n = 6;
 
-	if (net_enter() < 0 || !net_base_kind()) {
+	if (net_enter() == 0 && net_base_kind()) {
+		tests[n++] = (struct unit_test)UNIT_TEST(test_run__follows_addresses);
+	} else {
 		puts("skip test_run__follows_addresses: no network namespace with devices to be "
 		     "had");
-		n--;
+	}
+	if (unshare(CLONE_NEWUTS) == 0) {
+		tests[n++] = (struct unit_test)UNIT_TEST(test_run__hears_of_a_new_host_name);
+	} else {
+		puts("skip test_run__hears_of_a_new_host_name: no namespace for host names to be "
+		     "had");
 	}
 	return unit_run("guest agent", tests, n);
 }
