@@ -553,7 +553,7 @@ int machine_connect(struct machine_domain *d)
 /* ---- one that has been up for long ---- */
 
 /* What the guest would have written; below its own nodes everything is the guest's. */
-static int collect_guest(struct machine_domain *d)
+static int collect_guest(struct machine_domain *d, enum xstree_detail detail)
 {
 	_cleanup_(guest_tree_deinit) struct guest_tree keys = GUEST_TREE_NULL;
 	struct xsbatch *xs = &d->machine->xs;
@@ -563,6 +563,7 @@ static int collect_guest(struct machine_domain *d)
 		xsbatch_writef(xs, keys.keys[i].value, "/local/domain/%u/%s", d->state.domid,
 			       keys.keys[i].path);
 	}
+	xstree_guest_kernel(xs, &d->state, detail);
 	return r;
 }
 
@@ -584,7 +585,7 @@ int machine_prepare(struct machine *m, const Xenmesh__V1__VmConfig *config, uint
 	xstree_start_time(&m->xs, &d->state);
 	collect_devices(d, detail);
 	collect_connection(d, detail);
-	r = collect_guest(d);
+	r = collect_guest(d, detail);
 	if (r == 0) {
 		r = commit(m);
 	}

@@ -68,10 +68,9 @@ static void add_address(struct guest_netview *view, int32_t link, bool is_ipv6, 
 	memcpy(a->candidate.bytes, bytes, is_ipv6 ? 16 : 4);
 }
 
-static void add_vif(struct guest_netview *view, uint32_t domid, const Xenmesh__V1__VifState *vif)
+static void add_vif(struct guest_netview *view, const Xenmesh__V1__VifState *vif)
 {
 	struct guest_link *link = &view->links[view->n_links];
-	const uint8_t v4[4] = { 10, (uint8_t)vif->devid, (uint8_t)(domid >> 8), (uint8_t)domid };
 	uint8_t global[16] = { 0xfd, 0, 0, 0, 0, 0, 0, (uint8_t)vif->devid };
 	uint8_t local[16] = { 0xfe, 0x80 };
 
@@ -81,7 +80,8 @@ static void add_vif(struct guest_netview *view, uint32_t domid, const Xenmesh__V
 	link->has_mac = parse_mac(vif->mac, link->mac);
 	put_eui64(link->mac, global + 8);
 	put_eui64(link->mac, local + 8);
-	add_address(view, link->index, false, 16, v4);
+	add_address(view, link->index, false, 8,
+		    (const uint8_t[]){ 10, link->mac[3], link->mac[4], link->mac[5] });
 	add_address(view, link->index, true, 64, global);
 	add_address(view, link->index, true, 64, local);
 	view->n_links++;
@@ -103,7 +103,7 @@ int sim_facts_make(const Xenmesh__Host__Domain *d, struct guest_facts *out)
 	snprintf(out->agent_version, sizeof(out->agent_version), "%s", XENMESH_VERSION);
 	out->memory_total_kib = d->memory_kib - d->memory_kib / 32; /* the kernel's own part */
 	for (size_t v = 0; v < d->n_vifs && v < VIFS_MAX; v++) {
-		add_vif(&view, d->domid, d->vifs[v]);
+		add_vif(&view, d->vifs[v]);
 	}
 	return guest_netview_vifs(&view, out);
 }

@@ -325,6 +325,25 @@ void xstree_connect_vbd(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__Vb
 	put(&dev.backend, "state", CONNECTED);
 }
 
+void xstree_guest_kernel(struct xsbatch *b, const Xenmesh__Host__Domain *d,
+			 enum xstree_detail detail)
+{
+	struct device dev;
+
+	for (size_t i = 0; i < d->n_vifs; i++) {
+		device_init(&dev, b, d->domid, "vif", d->vifs[i]->devid, detail);
+		put(&dev.frontend, "state", CONNECTED);
+	}
+	for (size_t i = 0; i < d->n_vbds; i++) {
+		device_init(&dev, b, d->domid, "vbd", d->vbds[i]->devid, detail);
+		put(&dev.frontend, "state", CONNECTED);
+	}
+	if (detail == XSTREE_FULL) {
+		xsbatch_writef(b, "1", "/local/domain/%u/control/feature-poweroff", d->domid);
+		xsbatch_writef(b, "1", "/local/domain/%u/control/feature-reboot", d->domid);
+	}
+}
+
 void xstree_remove(struct xsbatch *b, uint32_t domid, const char *uuid)
 {
 	static const char *const kinds[] = { "vif", "vbd" };

@@ -29,6 +29,9 @@ void xstree_connect_vif(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__Vi
 			enum xstree_detail detail);
 void xstree_connect_vbd(struct xsbatch *b, uint32_t domid, const Xenmesh__V1__VbdState *vbd,
 			enum xstree_detail detail);
+/* What the guest's kernel writes when it has booted. */
+void xstree_guest_kernel(struct xsbatch *b, const Xenmesh__Host__Domain *d,
+			 enum xstree_detail detail);
 /* All of it. */
 void xstree_remove(struct xsbatch *b, uint32_t domid, const char *uuid);
 
