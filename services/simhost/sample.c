@@ -18,7 +18,7 @@ void sample_state(const struct sample_host *host, Xenmesh__V1__HostState *out)
 	out->xen_version = (char *)"4.17 (simulated)";
 	out->xen_caps = (char *)"simhost";
 	out->xen_commandline = (char *)"(simulated host: there is no Xen)";
-	out->scheduler = (char *)"simulated";
+	out->scheduler = (char *)"none";
 	out->pcpus = host->pcpus;
 	out->cores_per_socket = host->pcpus;
 	out->threads_per_core = 1;

@@ -181,7 +181,7 @@ class System:
         return self
 
     def __exit__(self, kind, value, trace):
-        if kind is not None and not issubclass(kind, Skipped):
+        if kind is not None and issubclass(kind, Exception) and not issubclass(kind, Skipped):
             self.print_logs()
         self.close()
 
