@@ -310,8 +310,8 @@ def arguments(description):
     return args
 
 
-def run(tests, only=""):
-    """tests: [(name, function)]. Exit status."""
+def run(tests, only="", system=None):
+    """tests: [(name, function)]. The logs of `system` are shown if one fails. Exit status."""
     passed = failed = 0
     for name, function in tests:
         if only not in name:
@@ -328,5 +328,7 @@ def run(tests, only=""):
             print("FAIL %s: %s" % (name, str(e).replace("\n", " ") or type(e).__name__))
             failed += 1
         sys.stdout.flush()
+    if failed and system:
+        system.print_logs()
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed else 0
