@@ -199,14 +199,18 @@ static int say_hello(struct hostlink *h)
 	return link_send(h->link, &message.base, -1);
 }
 
+bool hostlink_trusts(const struct hostlink_config *config, uid_t uid)
+{
+	return uid == 0 || uid == geteuid() || uid == config->uid;
+}
+
 static bool is_trusted(const struct hostlink *h)
 {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
 
-	return link_peer(h->link, &uid, &gid, &pid) == 0 &&
-	       (uid == 0 || uid == geteuid() || uid == h->config.uid);
+	return link_peer(h->link, &uid, &gid, &pid) == 0 && hostlink_trusts(&h->config, uid);
 }
 
 static int try_connect(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata)

@@ -27,6 +27,8 @@ struct hostlink_config {
 	void *userdata;
 };
 
+/* Whether a process of that user may be the host process. */
+bool hostlink_trusts(const struct hostlink_config *config, uid_t uid);
 int hostlink_new(struct hostlink **out, sd_event *loop, const struct hostlink_config *config);
 /* Spawns that are under way end without their callbacks. */
 struct hostlink *hostlink_free(struct hostlink *h);
