@@ -13,7 +13,7 @@
 #include "libcommon/parse.h"
 #include "xenmesh/v1/ops.pb-c.h"
 
-#define CALL_TIMEOUT_MS 10000 /* a call that only reads answers in milliseconds */
+#define CALL_TIMEOUT_MS 5000 /* answers come in milliseconds; a restart takes a second */
 
 void cli_error(const char *format, ...)
 {

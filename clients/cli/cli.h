@@ -69,7 +69,7 @@ struct cli_reply {
 };
 
 struct bus_client *cli_client(struct cli *cli, const char *service);
-/* Calls and waits; everything of the reply lives in cli->arena. timeout_ms 0 = default 10 s. */
+/* Calls and waits; everything of the reply lives in cli->arena. timeout_ms 0 = default 5 s. */
 void cli_call(struct cli *cli, const char *service, const char *method,
 	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply);
 /* The same; on failure says so and returns the exit code, else CLI_OK and *payload. */

@@ -61,10 +61,14 @@ static void summarize_task(struct cli *cli, const Xenmesh__V1__Task *t)
 	       t->progress * 100, t->error ? t->error->message : t->step);
 }
 
+static const char *or_unknown(struct cli *cli, ProtobufCBinaryData text)
+{
+	return text.len ? cli_text(cli, text.data, text.len) : "?";
+}
+
 static void summarize_guest(struct cli *cli, const Xenmesh__V1__GuestInfo *g)
 {
-	printf("%s, %s", cli_text(cli, g->hostname.data, g->hostname.len),
-	       g->os ? cli_text(cli, g->os->name.data, g->os->name.len) : "no OS told");
+	printf("%s, %s", or_unknown(cli, g->hostname), g->os ? or_unknown(cli, g->os->name) : "?");
 	for (size_t i = 0; i < g->n_vifs; i++) {
 		for (size_t j = 0; j < g->vifs[i]->n_addresses; j++) {
 			const ProtobufCBinaryData *a = &g->vifs[i]->addresses[j]->address;

@@ -15,7 +15,7 @@ static const char usage[] =
 	"\n"
 	"Options (anywhere before or after the command):\n"
 	"  --json             one JSON document a line instead of tables\n"
-	"  --timeout T        how long a call may take: 500ms, 5s, 2m (10s)\n"
+	"  --timeout T        how long a call may take: 500ms, 5s, 2m (5s)\n"
 	"  --topology FILE    where the services are ($XENMESH_TOPOLOGY, "
 	"/etc/xenmesh/topology.conf)\n"
 	"  --request-id UUID  identify a mutating command, so that repeating it is safe\n"
