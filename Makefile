@@ -184,22 +184,23 @@ export ASAN_OPTIONS ?= detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
 
 check: deps
-	@$(MAKE) --no-print-directory check-built
-check-built: programs test-programs python-client bench-programs $(if $(SAN),,xenhost-images)
+	@$(MAKE) --no-print-directory -j$$(nproc) check-built
+check-built: programs test-programs python-client bench-programs \
+		$(if $(SAN),,xenhost-images check-musl)
 	@tests/run --bin $(BUILD) --logs $(LOGS) --groups $(GROUPS) $(LEFT_OUT)
 
 # Without the real Xen and the long system tests.
-check-fast: programs test-programs python-client
+check-fast: programs test-programs
 	@tests/run --bin $(BUILD) --logs $(LOGS) --groups unit,fuzz \
 		--left-out 'system, xenhost: not part of check-fast'
 check-system: programs python-client
 	@tests/run --bin $(BUILD) --logs $(LOGS) --groups system
 
 demo: deps
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory -j$$(nproc) programs
 	@tools/demo --bin $(BUILD) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 demo-xen: deps
-	@$(MAKE) --no-print-directory xenhost-images
+	@$(MAKE) --no-print-directory -j$$(nproc) xenhost-images
 	@tests/xenhost/demo --images $(XENHOST)/images --log-dir $(XENHOST)/demo-logs \
 		$(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
