@@ -50,6 +50,7 @@ class Subscriber:
         self.again = None  # the event that told a loss, processed after the sync
         self.queue = collections.deque()
         self.heard = time.monotonic()
+        self.has_heard = False  # anything at all, be it a heartbeat
         self.delay = RETRY_MIN
         self.not_before = 0.0
 
@@ -133,6 +134,7 @@ class Subscriber:
                 self._down()
             return
         self.heard = time.monotonic()
+        self.has_heard = True
         self.is_silent = False
         self._publication(body)
 
