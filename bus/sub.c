@@ -3,9 +3,8 @@
  * Mirror of one publisher (the algorithm of docs/protocol.md, section 5).
  *
  * Invariants while synced:
- *  - every event of interest up to `complete` is known;
- *  - of each first topic segment, events up to covered() were seen in order, so
- *    an event whose prev_seq is higher, or a heartbeat that is ahead, tells a loss;
+ *  - every event of interest is known as far as `coverage` says, so an event whose
+ *    prev_seq is beyond it, or a heartbeat that is, tells a loss;
  *  - known[topic] is the seq of what the user got last, and never goes back
  *    within an instance.
  * While not synced, live events are held; losing some of them only means that
@@ -17,6 +16,7 @@
 #include "bus/sub.h"
 
 #include "bus/client.h"
+#include "bus/coverage.h"
 #include "bus/engine.h"
 #include "bus/limits.h"
 #include "libcommon/arena.h"
@@ -28,7 +28,6 @@
 
 #define HEARTBEAT_TOPIC "bus/heartbeat"
 #define SUB_QUEUE	4096	   /* a burst of one event for each of 4,000 VMs is not lost */
-#define SEGMENTS_MAX	64	   /* seen between two heartbeats; there are four today */
 #define TOPICS_MAX	(1U << 18) /* 5,000 VMs have 15,000; this is 40 MB */
 #define SYNC_TIMEOUT_MS 5000	   /* for one page */
 #define RETRY_MIN_US	100000ULL  /* after a failed sync, doubling to ... */
@@ -47,11 +46,6 @@ struct topic {
 	uint64_t seq;	/* delivered last; 0 = of an older instance */
 	uint64_t round; /* the full answer that had it last */
 	char name[];
-};
-
-struct segment {
-	char name[BUS_TOPIC_MAX + 1];
-	uint64_t seq;
 };
 
 struct held {
@@ -82,11 +76,9 @@ struct bus_sub {
 	void *userdata;
 
 	enum state state;
-	bool has_base; /* `complete` holds for `instance` */
+	bool has_base; /* coverage holds for `instance` */
 	uint8_t instance[INSTANCE_LEN];
-	uint64_t complete;
-	struct segment segments[SEGMENTS_MAX];
-	size_t n_segments;
+	struct coverage coverage;
 	struct map topics;
 	uint64_t round;
 
@@ -189,51 +181,6 @@ static bool is_segment_wanted(const struct bus_sub *s, const char *segment)
 		}
 	}
 	return s->n_prefixes == 0;
-}
-
-static uint64_t covered(const struct bus_sub *s, const char *segment, size_t len)
-{
-	for (size_t i = 0; i < s->n_segments; i++) {
-		const struct segment *seg = &s->segments[i];
-
-		if (!strncmp(seg->name, segment, len) && seg->name[len] == '\0') {
-			return MAX(seg->seq, s->complete);
-		}
-	}
-	return s->complete;
-}
-
-/* The highest seq that came, of whatever segment. */
-static uint64_t highest_seen(const struct bus_sub *s)
-{
-	uint64_t seq = s->complete;
-
-	for (size_t i = 0; i < s->n_segments; i++) {
-		seq = MAX(seq, s->segments[i].seq);
-	}
-	return seq;
-}
-
-/* false: no room to remember it. */
-static bool set_seen(struct bus_sub *s, const char *segment, size_t len, uint64_t seq)
-{
-	struct segment *seg = s->segments;
-
-	while (seg < s->segments + s->n_segments &&
-	       (strncmp(seg->name, segment, len) || seg->name[len] != '\0')) {
-		seg++;
-	}
-	if (seg == s->segments + SEGMENTS_MAX) {
-		return false;
-	}
-	if (seg == s->segments + s->n_segments) {
-		s->n_segments++;
-		memcpy(seg->name, segment, len);
-		seg->name[len] = '\0';
-		seg->seq = 0;
-	}
-	seg->seq = MAX(seg->seq, seq);
-	return true;
 }
 
 static struct topic *topic_get(struct bus_sub *s, const char *name)
@@ -360,8 +307,7 @@ static void adopt_instance(struct bus_sub *s, const ProtobufCBinaryData *instanc
 {
 	memcpy(s->instance, instance->data, INSTANCE_LEN);
 	s->has_base = false;
-	s->complete = 0;
-	s->n_segments = 0;
+	coverage_reset(&s->coverage, 0);
 	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
 		((struct topic *)i.value)->seq = 0;
 	}
@@ -429,8 +375,7 @@ static bool sweep(struct bus_sub *s, uint64_t seq)
 static bool finish_sync(struct bus_sub *s, uint64_t seq)
 {
 	s->has_base = true;
-	s->complete = seq;
-	s->n_segments = 0;
+	coverage_reset(&s->coverage, seq);
 	s->n_failures = 0;
 	s->state = STATE_SYNCED;
 	s->stats.resyncs++;
@@ -475,7 +420,7 @@ static void on_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 	if (page->full && sync->n_pages > 1) {
 		/* A topic of an early page may have been removed since. */
 		s->has_base = true;
-		s->complete = sync->first_seq;
+		coverage_reset(&s->coverage, sync->first_seq);
 		sync->is_paging = false;
 		sync->is_full = false;
 		ask(s);
@@ -516,7 +461,7 @@ static void ask(struct bus_sub *s)
 	} else {
 		changes.instance.data = s->instance;
 		changes.instance.len = INSTANCE_LEN;
-		changes.since_seq = sync->is_paging ? sync->position : s->complete;
+		changes.since_seq = sync->is_paging ? sync->position : s->coverage.complete;
 		changes.prefixes = s->prefixes;
 		changes.n_prefixes = s->n_prefixes;
 		r = bus_client_call(s->client, "xenmesh.v1.Bus/Changes", &changes.base, &options,
@@ -551,7 +496,7 @@ static void hold(struct bus_sub *s, const void *data, size_t len, bool at_front)
 /* Up to `seq` at least `at_least` events were lost. Who follows all can tell how many. */
 static bool tell_gap(struct bus_sub *s, uint64_t seq, uint64_t at_least)
 {
-	uint64_t highest = highest_seen(s);
+	uint64_t highest = coverage_highest(&s->coverage);
 	uint64_t missed = at_least;
 
 	if (s->n_prefixes == 0 && seq > highest) {
@@ -583,16 +528,15 @@ static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 		const char *name = beat->segments[i]->segment;
 
 		if (is_segment_wanted(s, name) &&
-		    beat->segments[i]->seq > covered(s, name, strlen(name))) {
+		    beat->segments[i]->seq > coverage_of(&s->coverage, name, strlen(name))) {
 			n_behind++;
 		}
 	}
 	if (n_behind > 0) {
 		return tell_gap(s, beat->seq, n_behind);
 	}
-	if (beat->seq > s->complete) {
-		s->complete = beat->seq;
-		s->n_segments = 0;
+	if (beat->seq > s->coverage.complete) {
+		coverage_reset(&s->coverage, beat->seq);
 	}
 	return true;
 }
@@ -607,14 +551,14 @@ static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const v
 		start_over(s);
 		return true;
 	}
-	if (event->seq <= s->complete) {
+	if (event->seq <= s->coverage.complete) {
 		return true;
 	}
-	if (event->prev_seq > covered(s, event->topic, seg_len)) {
+	if (event->prev_seq > coverage_of(&s->coverage, event->topic, seg_len)) {
 		hold(s, data, len, true);
 		return tell_gap(s, event->seq - 1, 1);
 	}
-	if (!set_seen(s, event->topic, seg_len, event->seq)) {
+	if (!coverage_add(&s->coverage, event->topic, seg_len, event->seq)) {
 		hold(s, data, len, true);
 		start_sync(s);
 		return true;
@@ -686,7 +630,8 @@ static void go_down(struct bus_sub *s)
 	clear_held(s);
 	if (!s->is_down_told) {
 		s->is_down_told = true;
-		deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_DOWN, .seq = s->complete });
+		deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_DOWN,
+						    .seq = s->coverage.complete });
 	}
 }
 
