@@ -33,6 +33,7 @@ struct machine {
 	size_t n;
 	size_t size;
 	uint32_t last_domid;
+	uint64_t n_made; /* domains, ever */
 	uint64_t free_kib;
 	struct load_pcpus pcpus;
 };
@@ -260,6 +261,11 @@ struct machine_domain *machine_find_named(const struct machine *m, const char *t
 	return NULL;
 }
 
+uint64_t machine_made(const struct machine *m)
+{
+	return m->n_made;
+}
+
 uint64_t machine_free_kib(const struct machine *m)
 {
 	return m->free_kib;
@@ -443,6 +449,7 @@ static int make_domain(struct machine *m, const Xenmesh__V1__VmConfig *config,
 		return r;
 	}
 	m->free_kib -= d->state.memory_kib;
+	m->n_made++;
 	xstree_domain(&m->xs, &d->state, d->config, detail);
 	*out = d;
 	return 0;

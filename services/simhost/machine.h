@@ -80,6 +80,8 @@ struct machine_domain *machine_find_exactly(const struct machine *m, uint32_t do
 					    const char *uuid);
 /* By name, UUID or domid in decimal, in this order; never dom0. */
 struct machine_domain *machine_find_named(const struct machine *m, const char *text);
+/* Domains that were made since the start, dom0 aside. */
+uint64_t machine_made(const struct machine *m);
 uint64_t machine_free_kib(const struct machine *m);
 
 /*

@@ -252,6 +252,7 @@ void sim_service_stats(const struct sim_service *s, struct strbuf *out)
 		reported += sim_guest_has_reported(machine_at(s->machine, i)->guest);
 	}
 	put_stat(out, "domains", machine_count(s->machine));
+	put_stat(out, "domains_made", machine_made(s->machine));
 	put_stat(out, "vms_to_come", population_left(s->population));
 	put_stat(out, "guests_reported", reported);
 	put_stat(out, "workers", sim_workers_count(s->workers));

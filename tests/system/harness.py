@@ -9,6 +9,7 @@ import argparse
 import collections
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -129,6 +130,39 @@ class Service:
         process.wait()
 
 
+class Follower:
+    """The lines that a command prints while it goes on."""
+
+    def __init__(self, process):
+        self.process = process
+        self.lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def line(self, seconds=STOP_S):
+        try:
+            line = self.lines.get(timeout=seconds)
+        except queue.Empty:
+            line = ""
+        expect(line != "", "no line within %g s" % seconds)
+        expect(line is not None, "the command has ended")
+        return line
+
+    def document(self, seconds=STOP_S):
+        return json.loads(self.line(seconds))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
 class System:
     """The set of services. roles: {"observer": "*", ...} for [access]."""
 
@@ -239,7 +273,10 @@ class System:
     def popen(self, *args, **kwargs):
         """A command that goes on, as `events`."""
         return subprocess.Popen(self.command(*args), env=self.env, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+                                stdout=subprocess.PIPE, text=True, **kwargs)
+
+    def follow(self, *args):
+        return Follower(self.popen("--json", *args))
 
     def cli(self, *args, timeout=60, stdin="", **kwargs):
         done = subprocess.run(self.command(*args), env=self.env, input=stdin, text=True,
