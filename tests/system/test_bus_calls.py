@@ -2,12 +2,35 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A C service called by the Python client, which was made from docs/protocol.md alone."""
 import os
+import re
 import socket
 import struct
 import sys
 import time
 
 import bus_harness as bus
+
+
+PROTOCOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/protocol.md")
+
+
+def examples():
+    """The hex dumps at the end of docs/protocol.md, as bytes."""
+    with open(PROTOCOL, encoding="utf-8") as f:
+        text = f.read().partition("## 8. Examples")[2]
+    blocks = re.findall(r"(?:^    (?:[0-9a-f]{2} )+.*\n)+", text, re.MULTILINE)
+    return [bytes.fromhex("".join(line[4:51] for line in block.splitlines())) for block in blocks]
+
+
+def frames_of(data):
+    """The handshake and the bodies of the frames of one direction of a unix socket."""
+    bodies, at = [data[:8]], 8
+    while at < len(data):
+        kind, size = struct.unpack_from(">BQ", data, at)
+        bus.expect(kind == 1 and at + 9 + size <= len(data), "no frame at %d" % at)
+        bodies.append(data[at + 9:at + 9 + size])
+        at += 9 + size
+    return bodies
 
 
 def free_port():
@@ -190,6 +213,28 @@ class Calls:
                 bus.expect(int(reply.step) == before + 1, "executed again: %s" % reply)
         bus.expect(self.executed() == before + 2, "executed again")
 
+    def documented_examples(self):
+        """The dumps of the protocol are what they are said to be, and the call still works."""
+        from xenmesh.v1 import bus_pb2
+        sent, received, hello, published = examples()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(self.rpc[len("ipc://"):])
+            sock.sendall(sent)
+            answer = b""
+            while len(answer) < len(received):
+                answer += sock.recv(4096)
+        # Only the instance, the last 16 bytes, is another one.
+        bus.expect(answer[:-16] == received[:-16], "answered %s" % answer.hex(" "))
+        shake, beat, event = frames_of(published)
+        bus.expect(hello == b"\0SP\0\0\x21\0\0" and shake == b"\0SP\0\0\x20\0\0", "handshake")
+        topic, _, data = beat.partition(b"\0")
+        beat = bus_pb2.Event.FromString(data)
+        bus.expect(topic == b"bus/heartbeat" and beat.heartbeat.segments[0].seq == 1, str(beat))
+        topic, _, data = event.partition(b"\0")
+        event = bus_pb2.Event.FromString(data)
+        bus.expect(topic == b"vm/514/state" and (event.seq, event.prev_seq) == (2, 1), str(event))
+
     def restart(self):
         """A call outlives the restart of the service; a client left alone says so."""
         from xenmesh.v1 import bus_pb2
@@ -214,7 +259,8 @@ def main():
         return bus.run([(test.__name__, test) for test in (
             calls.ping, calls.describe, calls.pages, calls.refusals, calls.unreadable_calls,
             calls.deadline, calls.slow_and_fast, calls.in_flight_limit,
-            calls.repeat_after_answer, calls.repeat_while_executing, calls.restart)])
+            calls.repeat_after_answer, calls.repeat_while_executing,
+            calls.documented_examples, calls.restart)])
     finally:
         calls.bench.close()
 

@@ -69,6 +69,8 @@ def test_stopped_subscriber(args):
         bus.wait_for(lambda: stopped.dump()[1]["synced"], 10, "bus_testsub is synced")
         time.sleep(3)
         before_kib = bus.rss_kib(publisher.pid)
+        with open("/proc/%d/maps" % publisher.pid, encoding="ascii") as maps:
+            is_sanitized = "libasan" in maps.read()  # it keeps what is freed
         os.kill(stopped.process.pid, signal.SIGSTOP)
         time.sleep(STOPPED_SECONDS)
         growth_kib = bus.rss_kib(publisher.pid) - before_kib
@@ -87,7 +89,8 @@ def test_stopped_subscriber(args):
         for mirror in (stopped, running, tasks):
             bus.expect(mirror.dump()[1]["went_back"] == 0, "a topic went back")
         bus.expect(follower.went_back == 0, "a topic went back in the Python client")
-        bus.expect(growth_kib < GROWTH_MAX_KIB, "the publisher grew by %d KiB" % growth_kib)
+        if not is_sanitized:
+            bus.expect(growth_kib < GROWTH_MAX_KIB, "the publisher grew by %d KiB" % growth_kib)
         follower.close()
     finally:
         bench.close()
