@@ -41,6 +41,7 @@ struct fakehost {
 	/* How it behaves. */
 	bool is_holding;	 /* workers wait for fakehost_release() */
 	bool is_silent;		 /* domains are told in tables only */
+	bool is_not_spawning;	 /* requests for workers are not answered */
 	bool has_no_workers;	 /* spawning fails */
 	bool is_guest_deaf;	 /* guests acknowledge, but do not shut down */
 	bool is_worker_dying;	 /* when it has its request */
@@ -49,8 +50,8 @@ struct fakehost {
 	int fail_code;		 /* 0 = works */
 	const char *fail_line;	 /* a log line before the failure */
 
-	unsigned int n_hellos, n_resyncs, n_spawned, n_creates, n_destroys, n_asks, n_acts,
-		n_cancels, n_at_work, n_max_at_work;
+	unsigned int n_hellos, n_resyncs, n_spawn_requests, n_spawned, n_creates, n_destroys,
+		n_asks, n_acts, n_cancels, n_at_work, n_max_at_work;
 };
 
 struct fakeworker {
@@ -410,6 +411,10 @@ static inline void fakehost_spawn(struct fakehost *h, uint64_t id)
 	struct fakeworker *w;
 	int fds[2] = { -1, -1 };
 
+	h->n_spawn_requests++;
+	if (h->is_not_spawning) {
+		return;
+	}
 	ready.id = id;
 	m.body_case = XENMESH__HOST__FROM_HOST__BODY_WORKER;
 	m.worker = &ready;

@@ -202,6 +202,20 @@ static void test_recover__shutdown_goes_on(void)
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
 
+static void test_recover__asks_again_when_it_is_not_known(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	define_and_start(&f);
+	id = stop_at_worker(&f, TASK_REBOOT); /* and the worker never comes to it */
+	ops_start(&f);
+	run_to_end(&f, id, TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_asks, 2);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+}
+
 static void test_recover__shutdown_that_happened_meanwhile(void)
 {
 	WITH_OPS(f);
@@ -418,6 +432,7 @@ int main(void)
 		UNIT_TEST(test_recover__start_that_stays_half_way),
 		UNIT_TEST(test_recover__start_paused),
 		UNIT_TEST(test_recover__shutdown_goes_on),
+		UNIT_TEST(test_recover__asks_again_when_it_is_not_known),
 		UNIT_TEST(test_recover__shutdown_that_happened_meanwhile),
 		UNIT_TEST(test_recover__shutdown_keeps_its_time),
 		UNIT_TEST(test_recover__destroy_that_worked),

@@ -281,6 +281,10 @@ static void enter_guest(struct operation *op)
 		operation_next(op);
 		return;
 	}
+	if (op->task->phase != PHASE_GUEST) { /* if it fails, the guest may be asked twice */
+		op->task->phase = PHASE_GUEST;
+		task_save(op->task);
+	}
 	operation_set_step(op, STEP_GUEST,
 			   1 + (op->guest_until_ns - MIN(now, op->guest_until_ns)) / NSEC_PER_MSEC,
 			   phase_text(op));

@@ -3,8 +3,9 @@
  * What became of an operation that had a worker when ops was killed.  The
  * worker goes on without us, so the host is given time to show the outcome.
  *
- * Nothing is begun a second time, except a destroy: the domain it is for is
- * named by domid and UUID, so that doing it again is the same as doing it once.
+ * Nothing is begun a second time, except asking a guest to end and destroying:
+ * the domain is named by domid and UUID, so that doing it again is the same as
+ * doing it once.
  */
 #include "libcommon/clock.h"
 #include "services/ops/core/engine.h"
@@ -51,7 +52,7 @@ void operation_recover(struct operation *op)
 	op->phase = (enum operation_phase)op->task->phase;
 	op->task->is_cancellable = false;
 	restore_guest_time(op);
-	if (op->phase == PHASE_ASK) { /* it was asked, or will be by the worker that goes on */
+	if (op->phase == PHASE_GUEST) {
 		op->is_recovered = false;
 		operation_enter(op, PHASE_GUEST);
 	} else if (operation_is_reached(op)) {
@@ -84,9 +85,9 @@ void operation_recover_look(struct operation *op, bool is_time_over)
 	if (!is_time_over) {
 		return;
 	}
-	if (op->phase == PHASE_DESTROY) {
+	if (op->phase == PHASE_ASK || op->phase == PHASE_DESTROY) {
 		op->is_recovered = false;
-		operation_enter(op, PHASE_DESTROY);
+		operation_enter(op, op->phase);
 	} else if (op->phase == PHASE_CREATE && vm_domain(op->vm) && op->until_ns == 0) {
 		/* Half of it is there: the worker is still at it. */
 		op->until_ns = now;
