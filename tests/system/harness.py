@@ -48,7 +48,7 @@ def expect_equal(have, want, what):
     expect(have == want, "%s is %r, not %r" % (what, have, want))
 
 
-def wait_for(condition, seconds, why):
+def wait_for(condition, seconds, why, pause=POLL_S):
     """The first true value of condition(), asked often. An exception Failed in it counts as no."""
     deadline = time.monotonic() + seconds
     while True:
@@ -61,7 +61,7 @@ def wait_for(condition, seconds, why):
             last = e
         if time.monotonic() > deadline:
             raise Failed("not within %g s: %s%s" % (seconds, why, " (%s)" % last if last else ""))
-        time.sleep(POLL_S)
+        time.sleep(pause)
 
 
 def free_port():
