@@ -87,6 +87,7 @@ struct store {
 	bool is_open; /* a transaction */
 	struct hook *hooks;
 	char fault[384];
+	int fault_r; /* for who tries to write */
 	char error[512];
 	uint64_t n_answers;
 	uint64_t n_commits, n_failures;
@@ -158,6 +159,7 @@ int store_error_code(int r)
 static void set_fault(struct store *s, const char *what, int sqlite_code)
 {
 	if (!s->fault[0]) {
+		s->fault_r = to_errno(sqlite_code);
 		snprintf(s->fault, sizeof(s->fault), "the store %.128s %.64s (%.64s): %s", s->path,
 			 what, sqlite3_errstr(sqlite_code), advice(sqlite_code));
 		log_error("%s", s->fault);
@@ -221,7 +223,11 @@ static int run_plain(struct store *s, enum statement which)
 /* A writing statement, refused while there is a fault. */
 static int begin_write(struct store *s, enum statement which, sqlite3_stmt **out)
 {
-	return s->fault[0] ? -EROFS : begin_statement(s, which, out);
+	if (s->fault[0]) {
+		*out = NULL;
+		return s->fault_r < 0 ? s->fault_r : -EROFS;
+	}
+	return begin_statement(s, which, out);
 }
 
 static void bind_text(sqlite3_stmt *st, int i, const char *text)
@@ -455,7 +461,7 @@ int store_begin(struct store *s)
 	int r;
 
 	if (s->fault[0]) {
-		return -EROFS;
+		return s->fault_r;
 	}
 	if (s->is_open) {
 		return -EALREADY;
