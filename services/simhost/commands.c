@@ -89,6 +89,7 @@ static int run_create(struct commands *c, char *words, struct strbuf *out)
 		.vbds = 1,
 	};
 
+	arena_init(&arena, ARENA_LIMIT);
 	uuid_random(&uuid);
 	uuid_format(&uuid, uuid_text);
 	for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
@@ -107,7 +108,6 @@ static int run_create(struct commands *c, char *words, struct strbuf *out)
 		strbuf_puts(out, "name=NAME is missing");
 		return 1;
 	}
-	arena_init(&arena, ARENA_LIMIT);
 	config = population_config(&arena, &shape);
 	if (!config || sim_xl_create(c->xl, config, why, sizeof(why), &d) < 0) {
 		strbuf_puts(out, why);

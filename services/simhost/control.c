@@ -16,6 +16,8 @@
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 
+#define DRAIN_MAX (64U << 10)
+
 struct client {
 	struct list list;
 	struct control *control;
@@ -93,6 +95,18 @@ static int read_line(struct client *c)
 	return c->is_answered ? sd_event_source_set_io_events(c->io, EPOLLOUT) : 0;
 }
 
+/* What was sent beyond the line: closing with it unread would take the answer back. */
+static void drain(int fd)
+{
+	char rest[4096];
+	size_t left = DRAIN_MAX;
+	ssize_t n;
+
+	while (left > 0 && (n = recv(fd, rest, MIN(sizeof(rest), left), MSG_DONTWAIT)) > 0) {
+		left -= (size_t)n;
+	}
+}
+
 /* 1 when all is sent. */
 static int write_answer(struct client *c)
 {
@@ -104,7 +118,11 @@ static int write_answer(struct client *c)
 		return errno == EAGAIN || errno == EINTR ? 0 : err_errno();
 	}
 	c->sent += (size_t)n;
-	return c->sent == c->answer.len;
+	if (c->sent < c->answer.len) {
+		return 0;
+	}
+	drain(c->fd);
+	return 1;
 }
 
 static int on_client(sd_event_source *s _unused_, int fd _unused_, uint32_t events _unused_,

@@ -216,6 +216,9 @@ static bool fault_strikes(struct sim_worker *w)
 	if (w->fault.effect == FAULT_HANG) {
 		log_info("a worker hangs, as it was told");
 		w->is_hanging = true;
+		if (!w->link) {
+			worker_free(w); /* there is nobody left to wait for it */
+		}
 		return true;
 	}
 	return false;
@@ -522,7 +525,7 @@ static void cancel(struct sim_worker *w, const char *reason)
 	struct machine_domain *d = machine_find_exactly(w->workers->machine, w->domid, w->uuid);
 	char text[256];
 
-	if (w->is_hanging || (w->operation == FAULT_DESTROY && d && d->is_dying)) {
+	if (w->fault.effect == FAULT_HANG || (w->operation == FAULT_DESTROY && d && d->is_dying)) {
 		return;
 	}
 	if (w->operation == FAULT_CREATE) {

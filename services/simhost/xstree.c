@@ -14,12 +14,17 @@
 #define NUMBER_SIZE 24
 #define CONNECTED   "4"
 
+/* Numbers of Linux's block devices, as xen-vbd-interface(7) wants them. */
 #define XVD_MAJOR      202u
-#define XVD_DISKS      16u /* with 16 partitions each; more have the extended form */
-#define XVD_EXTENDED   (1u << 28)
+#define XVD_EXTENDED   (1u << 28) /* for xvd beyond these */
 #define XVD_DISKS_MAX  (1u << 20)
 #define SD_MAJOR       8u
+#define DISKS	       16u
 #define PARTITIONS     16u
+#define HD_MAJOR       3u  /* hda, hdb */
+#define HD_MAJOR2      22u /* hdc, hdd */
+#define HD_DISKS       4u
+#define HD_PARTITIONS  64u
 #define PARTITIONS_MAX 256u /* of an extended one */
 
 struct writer {
@@ -363,37 +368,40 @@ void xstree_remove(struct xsbatch *b, uint32_t domid, const char *uuid)
 
 /* ---- names of disks ---- */
 
-int xstree_vdev_number(const char *vdev, uint32_t *out)
+/* Letters count as in a spreadsheet: z is followed by aa. Steps over them; false when there are
+ * none or too many. */
+static bool parse_disk(const char **at, uint32_t *disk)
 {
-	bool is_xvd = str_starts(vdev, "xvd");
-	const char *at = vdev + (is_xvd ? 3 : 2);
-	uint32_t disk = 0, partition = 0;
-	int r = 0;
+	uint32_t n = 0;
 
-	if (!is_xvd && !str_starts(vdev, "sd") && !str_starts(vdev, "hd")) {
-		return -EINVAL;
-	}
-	/* Letters count as in a spreadsheet: z is followed by aa. */
-	if (*at < 'a' || *at > 'z') {
-		return -EINVAL;
-	}
-	for (; *at >= 'a' && *at <= 'z'; at++) {
-		disk = disk * 26 + (uint32_t)(*at - 'a') + 1;
-		if (disk > XVD_DISKS_MAX) {
-			return -EINVAL;
+	for (; **at >= 'a' && **at <= 'z'; (*at)++) {
+		n = n * 26 + (uint32_t)(**at - 'a') + 1;
+		if (n > XVD_DISKS_MAX) {
+			return false;
 		}
 	}
-	disk--;
-	if (*at) {
-		r = parse_u32(at, strlen(at), PARTITIONS_MAX - 1, &partition);
-	}
-	if (r < 0) {
+	*disk = n - 1;
+	return n > 0;
+}
+
+int xstree_vdev_number(const char *vdev, uint32_t *out)
+{
+	bool is_xvd = str_starts(vdev, "xvd"), is_hd = str_starts(vdev, "hd");
+	const char *at = vdev + (is_xvd ? 3 : 2);
+	uint32_t disk, partition = 0;
+
+	if ((!is_xvd && !is_hd && !str_starts(vdev, "sd")) || !parse_disk(&at, &disk)) {
 		return -EINVAL;
 	}
-	if (is_xvd && (disk >= XVD_DISKS || partition >= PARTITIONS)) {
-		*out = XVD_EXTENDED | disk << 8 | partition;
-	} else if (partition < PARTITIONS && disk < XVD_DISKS) {
+	if (*at && parse_u32(at, strlen(at), PARTITIONS_MAX - 1, &partition) < 0) {
+		return -EINVAL;
+	}
+	if (is_hd && disk < HD_DISKS && partition < HD_PARTITIONS) {
+		*out = (disk < 2 ? HD_MAJOR : HD_MAJOR2) << 8 | (disk & 1) << 6 | partition;
+	} else if (!is_hd && disk < DISKS && partition < PARTITIONS) {
 		*out = (is_xvd ? XVD_MAJOR : SD_MAJOR) << 8 | disk << 4 | partition;
+	} else if (is_xvd) {
+		*out = XVD_EXTENDED | disk << 8 | partition;
 	} else {
 		return -EINVAL;
 	}
