@@ -60,7 +60,8 @@ static void test_recover__definitions_and_ended_tasks_stay(void)
 	CU_ASSERT_EQUAL(ops_task(&f, failed)->request_id[0], 'r');
 	CU_ASSERT_PTR_NOT_NULL(strstr(ops_vm(&f, UUID_A)->last_error, "is paused"));
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_PAUSED);
-	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->config->name, "web");
+	CU_ASSERT_PTR_NOT_NULL(ops_vm(&f, UUID_A)->config);
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->name, "web");
 }
 
 static void test_recover__queued_is_executed_once(void)

@@ -459,7 +459,7 @@ static void test_store__leaves_foreign_files_alone(void)
 	CU_ASSERT_PTR_NOT_NULL(store_fault(s));
 	CU_ASSERT(store_begin(s) < 0);
 	CU_ASSERT(store_vm_each(s, see_vm, NULL) < 0);
-	s = store_close(s);
+	store_close(STEAL(s));
 	CU_ASSERT(file_starts_with(dir, "this is no database"));
 }
 
@@ -476,7 +476,7 @@ static void test_store__leaves_damaged_files_alone(void)
 		snprintf(uuid, sizeof(uuid), "u%d", i);
 		CU_ASSERT_EQUAL(store_vm_put(s, uuid, config, sizeof(config), 0), 0);
 	}
-	s = store_close(s);
+	store_close(STEAL(s));
 	memset(junk, 'j', sizeof(junk) - 1);
 	junk[sizeof(junk) - 1] = '\0';
 	for (off_t page = 2; page < 20; page++) {
@@ -497,7 +497,7 @@ static void test_store__refuses_a_newer_schema(void)
 	char path[128];
 	sqlite3 *db;
 
-	s = store_close(s);
+	store_close(STEAL(s));
 	snprintf(path, sizeof(path), "%s/ops.db", dir);
 	CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
 	CU_ASSERT_EQUAL(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);

@@ -220,9 +220,12 @@ static void test_xlcfg__takes_more(void)
 		const char *text, *value;
 	} cases[] = {
 		{ "a=1 # no newline", "<1>--" },
-		{ "a=1\r\nb=2\r\n", "<1><2>-" }, { "a=\"\\x41\\101\\x7a1\"\n", "<AAz1>--" },
-		{ "a=\"\\x00\"\n", "refused" },	 { "a=\"\\0\"\n", "refused" },
-		{ "a=\"\\777\"\n", "refused" },	 { "a=\"\\xzz\"\n", "refused" },
+		{ "a=1\r\nb=2\r\n", "<1><2>-" },
+		{ "a=\"\\x41\\101\\x7a1\"\n", "<AAz1>--" },
+		{ "a=\"\\x00\"\n", "refused" },
+		{ "a=\"\\0\"\n", "refused" },
+		{ "a=\"\\777\"\n", "refused" },
+		{ "a=\"\\xzz\"\n", "refused" },
 		{ "a=\"\\x4\"\n", "<\x04>--" },
 	};
 
@@ -298,8 +301,7 @@ static void test_xlcfg__disks_agree_with_libxlutil(void)
 		"vhd:/srv/x.vhd,xvda,w",
 		"/srv/x.qcow2,qcow2,xvdb,ro",
 		"/srv/x.qcow2, qcow2, xvdb, ro",
-		"vdev=xvda,access=rw,format=raw,backendtype=phy,script=/root/blk.sh,target=/dev/"
-		"loop0",
+		"vdev=xvda,access=rw,format=raw,backendtype=phy,script=/x/blk.sh,target=/dev/loop0",
 		"vdev=xvda,target=/srv/a,b:c d",
 		"vdev=xvda,backendtype=qdisk,target=/srv/x",
 		"target=/srv/x",
@@ -377,11 +379,11 @@ static void test_xlcfg__maps_the_known_keys(void)
 		"vcpus = 2\nmaxvcpus = '0x4'\nmemory = 512\nmaxmem = 1024\n"
 		"kernel = \"/boot/vmlinuz\"\nramdisk = \"/boot/initrd\"\n"
 		"root = \"/dev/xvda1 ro\"\nextra = \"console=hvc0\"\n"
-		"disk = [ '/dev/vg/web,raw,xvda,rw',\n"
-		"         'phy:/dev/vg/data,xvdb,r' , ]\n"
+		"disk = [ '/dev/vg/web,raw,xvda,rw',\n         'phy:/dev/vg/data,xvdb,r' , ]\n"
 		"vif = [ 'mac=00:16:3E:74:3d:76,bridge=xenbr0, script=vif-x', '',\n"
 		"        'devid=5,model=e1000,type=ioemu' ]\n"
-		"on_poweroff = \"destroy\"\non_reboot = 'restart'\non_crash = 'coredump-restart'\n"
+		"on_poweroff = \"destroy\"\non_reboot = 'restart'\n"
+		"on_crash = 'coredump-restart'\n"
 		"vfb = [ 'type=vnc' ]\nlocaltime = 1\nvcpus = 3\n";
 	_cleanup_(strbuf_deinit) struct strbuf warnings = STRBUF_NULL, errors = STRBUF_NULL;
 	_cleanup_(vmconfig_freep) Xenmesh__V1__VmConfig *c = NULL;

@@ -86,7 +86,7 @@ char *text_clean(const char *text, size_t len, size_t max)
 
 struct text_short text_quote(const char *text)
 {
-	struct text_short out;
+	struct text_short out = { .text = "" };
 
 	log_escape(out.text, sizeof(out.text), text, strlen(text));
 	return out;
