@@ -78,6 +78,7 @@ struct bus_engine {
 };
 
 extern const struct bus_engine bus_engine_nng;
+extern const struct bus_engine bus_engine_sp; /* ipc:// only, without threads */
 
 /* The engine for a URL's scheme; NULL for an unknown scheme. */
 const struct bus_engine *bus_engine_for(const char *url);

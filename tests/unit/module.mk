@@ -2,3 +2,7 @@
 
 # The xenstored of the test needs the preload shim.
 $(BUILD)/tests/unit/test_xenstore: | $(BUILD)/xenmesh-simxen.so
+
+# The cases of all engines.
+ALL_OBJ += $(BUILD)/tests/unit/engine_suite.o
+$(BUILD)/tests/unit/test_engine_nng $(BUILD)/tests/unit/test_engine_sp: $(BUILD)/tests/unit/engine_suite.o

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The nng engine with real sockets: both ends, bare SP peers, hostile bytes,
- * lost connections and deaf listeners.
+ * The nng engine: what every engine has to pass, and what only nng needs.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <nng/nng.h>
-#include <sys/resource.h>
 
 #include "bus/engine.h"
 #include "bus/nng_fix.h"
@@ -15,6 +11,7 @@
 #include "bus/sp_watch.h"
 #include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
+#include "tests/unit/engine_suite.h"
 #include "tests/unit/unit.h"
 
 #define MAX_MESSAGE 4096
@@ -122,289 +119,6 @@ static bool round_trip(struct end *client, const char *text, uint64_t timeout_ms
 	return false;
 }
 
-static void test_request_and_reply(void)
-{
-	struct fixture f;
-	struct end rep, req;
-	struct stat st;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(stat(f.path, &st), 0);
-	CU_ASSERT_EQUAL(st.st_mode & 0777, 0666);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 1, 2000));
-	CU_ASSERT(round_trip(&req, "hello", 2000));
-	CU_ASSERT(rep.peer.has_creds);
-	CU_ASSERT_EQUAL(rep.peer.uid, geteuid());
-	CU_ASSERT_EQUAL(rep.peer.pid, getpid());
-	CU_ASSERT_FALSE(rep.peer.is_plain_tcp);
-	CU_ASSERT_EQUAL(req.route.len, 4);
-	CU_ASSERT_EQUAL(rep.n_up, 1);
-	/* nng keeps 64 answers for a peer. */
-	for (size_t batch = 1; batch <= 5; batch++) {
-		for (int i = 0; i < 64; i++) {
-			struct bus_route route;
-
-			CU_ASSERT_EQUAL(bus_engine_nng.send(req.socket, &route, "x", 1), 0);
-		}
-		CU_ASSERT(bus_run_until(f.loop, &req.n_messages, 1 + 64 * batch, 5000));
-	}
-	end_close(&req);
-	CU_ASSERT(bus_run_until(f.loop, &rep.n_down, 1, 2000));
-	end_close(&rep);
-	CU_ASSERT_EQUAL(access(f.path, F_OK), -1);
-	tear_down(&f);
-}
-
-static void test_publish(void)
-{
-	static const char *const topics[] = { "vm/", "host/state" };
-	const struct bus_socket_options options = {
-		.max_message = MAX_MESSAGE, .queue = 1024, .topics = topics, .n_topics = 2
-	};
-	const struct bus_socket_handler handler = { on_message, on_link };
-	struct fixture f;
-	struct end pub, sub = { 0 };
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&pub, f.loop, BUS_PUB), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(pub.socket, f.url), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.open(&sub.socket, f.loop, BUS_SUB, &options, &handler, &sub),
-			0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(sub.socket, f.url), 0);
-	CU_ASSERT(bus_run_until(f.loop, &sub.n_up, 1, 2000));
-	/* The publisher's half of the connection may be later than ours. */
-	for (int i = 0; i < 200 && sub.n_messages == 0; i++) {
-		bus_engine_nng.send(pub.socket, NULL, "vm/0", 4);
-		sd_event_run(f.loop, 10 * USEC_PER_MSEC);
-	}
-	bus_run_for(f.loop, 50);
-	sub.n_messages = 0;
-	for (int i = 0; i < 500; i++) {
-		char text[32];
-
-		snprintf(text, sizeof(text), "%s/%d", i % 2 ? "vm" : "task", i);
-		CU_ASSERT_EQUAL(bus_engine_nng.send(pub.socket, NULL, text, strlen(text)), 0);
-	}
-	CU_ASSERT(bus_run_until(f.loop, &sub.n_messages, 250, 3000));
-	CU_ASSERT_STRING_EQUAL(sub.last, "vm/499");
-	end_close(&pub);
-	CU_ASSERT(bus_run_until(f.loop, &sub.n_down, 1, 2000));
-	CU_ASSERT_EQUAL(end_open(&pub, f.loop, BUS_PUB), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(pub.socket, f.url), 0);
-	CU_ASSERT(bus_run_until(f.loop, &sub.n_up, 2, 5000));
-	end_close(&sub);
-	end_close(&pub);
-	tear_down(&f);
-}
-
-/* Whatever was under way when the server went does not reach the next one. */
-static void test_nothing_is_sent_twice(void)
-{
-	struct fixture f;
-	struct end rep, req;
-	struct bus_route route;
-	size_t n_seen;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.send(req.socket, &route, "early", 5), -EAGAIN);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), -EALREADY);
-	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 1, 2000));
-	for (int i = 0; i < 1500; i++) {
-		int r = bus_engine_nng.send(req.socket, &route, "old", 3);
-
-		CU_ASSERT(r == 0 || r == -EAGAIN);
-	}
-	CU_ASSERT(bus_run_until(f.loop, &rep.n_messages, 1, 2000));
-	end_close(&rep);
-	n_seen = rep.n_messages;
-	CU_ASSERT(bus_run_until(f.loop, &req.n_down, 1, 2000));
-	CU_ASSERT(n_seen >= 1);
-	CU_ASSERT_EQUAL(bus_engine_nng.send(req.socket, &route, "x", 1), -EAGAIN);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 2, 5000));
-	CU_ASSERT(round_trip(&req, "new", 3000));
-	CU_ASSERT_EQUAL(rep.n_messages, 1);
-	CU_ASSERT_STRING_EQUAL(rep.last, "new");
-	end_close(&req);
-	end_close(&rep);
-	tear_down(&f);
-}
-
-static void test_close_in_callback(void)
-{
-	struct fixture f;
-	struct end rep, req;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.close_in_callback = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 1, 2000));
-	for (int i = 0; i < 10; i++) {
-		struct bus_route route;
-
-		bus_engine_nng.send(req.socket, &route, "x", 1);
-	}
-	CU_ASSERT(bus_run_until(f.loop, &rep.n_messages, 1, 2000));
-	CU_ASSERT(bus_run_until(f.loop, &req.n_down, 1, 2000));
-	CU_ASSERT_EQUAL(rep.n_messages, 1);
-	CU_ASSERT_PTR_NULL(rep.socket);
-	end_close(&req);
-	tear_down(&f);
-}
-
-/* Bytes as docs/protocol.md tells them, without any library. */
-static void test_raw_peer(void)
-{
-	const uint8_t id[] = { 0x80, 1, 2, 3 };
-	const uint8_t hops[] = { 0, 0, 0, 9, 0x80, 1, 2, 4 };
-	struct fixture f;
-	struct end rep;
-	uint8_t answer[64];
-	int fd;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	fd = bus_raw_connect(f.path);
-	CU_ASSERT(bus_raw_handshake(f.loop, fd, SP_REQ));
-	CU_ASSERT(bus_raw_frame(fd, id, sizeof(id), "ping", 4));
-	CU_ASSERT(bus_raw_recv(f.loop, fd, answer, 9 + 4 + 4, 2000));
-	CU_ASSERT_EQUAL(memcmp(answer, "\1\0\0\0\0\0\0\0\10\200\1\2\3ping", 17), 0);
-	CU_ASSERT(bus_raw_frame(fd, hops, sizeof(hops), "pong", 4));
-	CU_ASSERT(bus_raw_recv(f.loop, fd, answer, 9 + 8 + 4, 2000));
-	CU_ASSERT_EQUAL(memcmp(answer + 9, "\0\0\0\11\200\1\2\4pong", 12), 0);
-	/* Too large: the connection ends, nobody sees the message. */
-	CU_ASSERT(bus_raw_send(fd, "\1\0\0\0\0\100\0\0\0", 9));
-	CU_ASSERT_FALSE(bus_raw_recv(f.loop, fd, answer, 1, 2000));
-	CU_ASSERT_EQUAL(rep.n_messages, 2);
-	CU_ASSERT(bus_run_until(f.loop, &rep.n_down, 1, 2000));
-	close(fd);
-	end_close(&rep);
-	tear_down(&f);
-}
-
-static void test_hostile_bytes(void)
-{
-	static const struct {
-		const char *bytes;
-		size_t len;
-		bool shake;
-	} table[] = {
-		{ "GET / HTTP/1.0\r\n\r\n", 18, false },
-		{ "\0SP\0\0\x99\0\0", 8, false },
-		{ "\0SP\1\0\x30\0\0", 8, false },
-		{ "\2\0\0\0\0\0\0\0\4abcd", 13, true },
-		{ "\1\0\0\0\0\0\0\0\0", 9, true },
-		{ "\1\0\0\0\0\0\0\0\2ab", 11, true },
-		{ "\1\0\0\0\0\0\0\0\10\0\0\0\1\0\0\0\2", 17, true },
-		{ "\1\377\377\377\377\377\377\377\377", 9, true },
-		{ "\1\200\0\0\0\0\0\0\0", 9, true },
-	};
-	struct fixture f;
-	struct end rep, req;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-		uint8_t answer[64];
-		int fd = bus_raw_connect(f.path);
-
-		CU_ASSERT(fd >= 0);
-		if (table[i].shake) {
-			CU_ASSERT(bus_raw_handshake(f.loop, fd, SP_REQ));
-		}
-		CU_ASSERT(bus_raw_send(fd, table[i].bytes, table[i].len));
-		CU_ASSERT_FALSE(bus_raw_recv(f.loop, fd, answer, sizeof(answer), 2000));
-		close(fd);
-	}
-	CU_ASSERT_EQUAL(rep.n_messages, 0);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	CU_ASSERT(round_trip(&req, "still there", 4000));
-	end_close(&req);
-	end_close(&rep);
-	tear_down(&f);
-}
-
-static void assert_heals(struct fixture *f)
-{
-	uint64_t start = clock_boot_ns();
-	struct end req;
-
-	CU_ASSERT_EQUAL(end_open(&req, f->loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f->url), 0);
-	CU_ASSERT(round_trip(&req, "are you there", 3000));
-	printf("   answered after %llu ms\n",
-	       (unsigned long long)((clock_boot_ns() - start) / NSEC_PER_MSEC));
-	end_close(&req);
-}
-
-static size_t count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	while (readdir(dir)) {
-		n++;
-	}
-	closedir(dir);
-	return n;
-}
-
-/* Peers that connect and go at once make nng 1.5.2 deaf, but not ours. */
-static void test_bare_connects(void)
-{
-	struct fixture f;
-	struct end rep, old;
-	struct bus_socket_stats stats;
-	size_t n_fds;
-
-	CU_ASSERT(nng_fix_is_active());
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(end_open(&old, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(old.socket, f.url), 0);
-	CU_ASSERT(round_trip(&old, "before", 3000));
-	n_fds = count_fds();
-	for (int storm = 0; storm < 5; storm++) {
-		for (int i = 0; i < 1000; i++) {
-			int fd = bus_raw_connect(f.path);
-
-			CU_ASSERT(fd >= 0);
-			close(fd);
-		}
-		assert_heals(&f);
-	}
-	CU_ASSERT(round_trip(&old, "after", 3000));
-	CU_ASSERT_EQUAL(old.n_down, 0);
-	bus_engine_nng.stats(rep.socket, &stats);
-	CU_ASSERT_EQUAL(stats.relistens, 0);
-	bus_run_for(f.loop, 200);
-	CU_ASSERT(count_fds() <= n_fds + 2); /* a probe may be under way */
-	end_close(&old);
-	end_close(&rep);
-	tear_down(&f);
-}
-
 /* A listener that shakes hands with everybody, and accepts peers or does not. */
 struct fake {
 	struct sp_watch watch;
@@ -488,117 +202,6 @@ static void test_watch(void)
 	tear_down(&f);
 }
 
-static void test_half_frames(void)
-{
-	static int fds[1000];
-	struct rlimit files;
-	struct fixture f;
-	struct end rep;
-
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
-	CU_ASSERT(files.rlim_cur > 2500);
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
-		const uint8_t hello[8] = { 0, 'S', 'P', 0, 0, SP_REQ, 0, 0 };
-
-		fds[i] = bus_raw_connect(f.path);
-		CU_ASSERT(fds[i] >= 0);
-		/* Nothing; half a handshake; a whole one and half a frame. */
-		CU_ASSERT(bus_raw_send(fds[i], hello, i % 3 == 0 ? 1 : 8));
-		if (i % 3 == 2) {
-			CU_ASSERT(bus_raw_send(fds[i], "\1\0\0\0\0\0\0\10\0\200\0", 11));
-		}
-	}
-	assert_heals(&f);
-	CU_ASSERT_EQUAL(rep.n_messages, 1);
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
-		close(fds[i]);
-	}
-	assert_heals(&f);
-	end_close(&rep);
-	tear_down(&f);
-}
-
-static void test_lost_socket_file(void)
-{
-	struct fixture f;
-	struct end rep;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(unlink(f.path), 0);
-	assert_heals(&f);
-	end_close(&rep);
-	tear_down(&f);
-}
-
-static void log_nothing(enum log_level level, const char *message, const struct log_field *fields,
-			size_t n_fields)
-{
-	(void)level;
-	(void)message;
-	(void)fields;
-	(void)n_fields;
-}
-
-static void test_addresses(void)
-{
-	struct fixture f;
-	struct end first, second, req;
-	char deep[160], file[160];
-	int fd;
-
-	set_up(&f);
-	log_set_sink(log_nothing);
-	CU_ASSERT_EQUAL(end_open(&first, f.loop, BUS_REP), 0);
-	first.echo = true;
-	CU_ASSERT_EQUAL(end_open(&second, f.loop, BUS_REP), 0);
-	/* A stale file is replaced. */
-	snprintf(file, sizeof(file), "%s/svc", f.dir.path);
-	CU_ASSERT_EQUAL(mkdir(file, 0755), 0);
-	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	{
-		struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-		snprintf(a.sun_path, sizeof(a.sun_path), "%s", f.path);
-		CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	}
-	close(fd);
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(first.socket, f.url), 0);
-	/* A live one is not, and stays unharmed. */
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(second.socket, f.url), -EADDRINUSE);
-	end_close(&second);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	CU_ASSERT(round_trip(&req, "unharmed", 1000));
-	/* What is not a socket is left alone. */
-	CU_ASSERT_EQUAL(end_open(&second, f.loop, BUS_REP), 0);
-	snprintf(deep, sizeof(deep), "ipc://%s/file", f.dir.path);
-	close(open(deep + strlen("ipc://"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(second.socket, deep), -EEXIST);
-	CU_ASSERT_EQUAL(access(deep + strlen("ipc://"), F_OK), 0);
-	/* Only the last directory is made. */
-	snprintf(deep, sizeof(deep), "ipc://%s/a/b/sock", f.dir.path);
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(second.socket, deep), -ENOENT);
-	/* Another process's file survives our closing. */
-	CU_ASSERT_EQUAL(unlink(f.path), 0);
-	fd = open(f.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	end_close(&first);
-	CU_ASSERT_EQUAL(access(f.path, F_OK), 0);
-	close(fd);
-	end_close(&req);
-	end_close(&second);
-	log_set_sink(NULL);
-	tear_down(&f);
-}
-
 static unsigned int free_port(void)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET };
@@ -636,59 +239,6 @@ static void test_tcp(void)
 	tear_down(&f);
 }
 
-static void test_server_comes_later(void)
-{
-	struct fixture f;
-	struct end rep, req;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	bus_run_for(f.loop, 300);
-	CU_ASSERT_EQUAL(req.n_up, 0);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	CU_ASSERT(round_trip(&req, "late", 3000));
-	end_close(&rep);
-	end_close(&req);
-	tear_down(&f);
-}
-
-/* A peer that sends and never reads costs its own answers only. */
-static void test_slow_reader(void)
-{
-	const uint8_t id[] = { 0x80, 0, 0, 1 };
-	static char body[2048];
-	struct fixture f;
-	struct end rep, req;
-	int fd;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&rep, f.loop, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(rep.socket, f.url), 0);
-	fd = bus_raw_connect(f.path);
-	CU_ASSERT(bus_raw_handshake(f.loop, fd, SP_REQ));
-	for (int i = 0; i < 2000; i++) {
-		struct pollfd p = { .fd = fd, .events = POLLOUT };
-
-		while (poll(&p, 1, 0) == 0) {
-			sd_event_run(f.loop, 1000);
-		}
-		CU_ASSERT(bus_raw_frame(fd, id, sizeof(id), body, sizeof(body)));
-	}
-	CU_ASSERT(bus_run_until(f.loop, &rep.n_messages, 2000, 5000));
-	CU_ASSERT_EQUAL(rep.n_sent, 2000);
-	CU_ASSERT_EQUAL(end_open(&req, f.loop, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(req.socket, f.url), 0);
-	CU_ASSERT(round_trip(&req, "me too", 2000));
-	end_close(&req);
-	close(fd);
-	end_close(&rep);
-	tear_down(&f);
-}
-
 static void test_send_window(void)
 {
 	struct send_window w;
@@ -710,70 +260,19 @@ static void test_send_window(void)
 	send_window_deinit(&w);
 }
 
-/* A subscriber that hangs gets the newest messages later, as many as 64 MiB hold. */
-static void test_stalled_subscriber(void)
+SUITE_PAIR(nng, bus_engine_nng, bus_engine_nng)
+SUITE_SERVER(nng, bus_engine_nng)
+
+static void test_fix(void)
 {
-	enum { SIZE = 1 << 20, N = 300, N_SMALL = 2000 };
-	static uint8_t body[SIZE];
-	struct pollfd p = { .events = POLLIN };
-	size_t n_big = 0, n_small = 0;
-	uint32_t last = 0;
-	struct fixture f;
-	struct end pub;
-
-	set_up(&f);
-	CU_ASSERT_EQUAL(end_open(&pub, f.loop, BUS_PUB), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.listen(pub.socket, f.url), 0);
-	p.fd = bus_raw_connect(f.path);
-	CU_ASSERT(bus_raw_handshake(f.loop, p.fd, SP_SUB));
-	bus_run_for(f.loop, 100);
-	for (uint32_t i = 1; i <= N + N_SMALL; i++) {
-		memcpy(body, &i, sizeof(i));
-		CU_ASSERT_EQUAL(
-			bus_engine_nng.send(pub.socket, NULL, body, i <= N ? SIZE : sizeof(i)), 0);
-	}
-	while (last != N + N_SMALL && poll(&p, 1, 2000) > 0) {
-		uint8_t head[9];
-		uint32_t i;
-		size_t len;
-
-		CU_ASSERT_EQUAL(recv(p.fd, head, sizeof(head), MSG_WAITALL), sizeof(head));
-		len = (size_t)head[6] << 16 | (size_t)head[7] << 8 | head[8];
-		CU_ASSERT(len == SIZE || len == sizeof(i));
-		CU_ASSERT_EQUAL(recv(p.fd, body, len, MSG_WAITALL), (ssize_t)len);
-		memcpy(&i, body, sizeof(i));
-		CU_ASSERT(i > last);
-		last = i;
-		n_big += len == SIZE;
-		n_small += len == sizeof(i);
-	}
-	CU_ASSERT_EQUAL(last, N + N_SMALL);
-	CU_ASSERT(n_big <= 70);
-	CU_ASSERT(n_small >= 500 && n_small <= 1001);
-	close(p.fd);
-	end_close(&pub);
-	tear_down(&f);
+	CU_ASSERT(nng_fix_is_active());
 }
 
 int main(void)
 {
 	static const struct unit_test tests[] = {
-		UNIT_TEST(test_request_and_reply),
-		UNIT_TEST(test_publish),
-		UNIT_TEST(test_nothing_is_sent_twice),
-		UNIT_TEST(test_close_in_callback),
-		UNIT_TEST(test_raw_peer),
-		UNIT_TEST(test_hostile_bytes),
-		UNIT_TEST(test_bare_connects),
-		UNIT_TEST(test_watch),
-		UNIT_TEST(test_half_frames),
-		UNIT_TEST(test_lost_socket_file),
-		UNIT_TEST(test_addresses),
-		UNIT_TEST(test_tcp),
-		UNIT_TEST(test_server_comes_later),
-		UNIT_TEST(test_slow_reader),
-		UNIT_TEST(test_send_window),
-		UNIT_TEST(test_stalled_subscriber),
+		SUITE_TESTS(nng),      SUITE_SERVER_TESTS(nng), UNIT_TEST(test_fix),
+		UNIT_TEST(test_watch), UNIT_TEST(test_tcp),	UNIT_TEST(test_send_window),
 	};
 	int status;
 

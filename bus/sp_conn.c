@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Invariants:
+ *  - callbacks come from pump() only, hence from the loop. Any of them may
+ *    free the connection: then c->pool is NULL, and pump() frees the rest;
+ *  - what is written goes out in the order of sp_conn_send(): directly while
+ *    the queue is empty, else through it;
+ *  - a frame of which a byte was written is written whole, or the connection
+ *    ends.
+ */
+#include "bus/sp_conn.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "bus/sp_pool.h"
+#include "libcommon/err.h"
+#include "libcommon/log.h"
+#include "libcommon/loop.h"
+
+#define FRAMES_A_TURN 64 /* so that the others live */
+#define WRITES_A_TURN 4
+#define IOVS	      16
+#define ANSWERS_BYTES (16U << 20) /* of one peer: four of the largest */
+#define PUB_BYTES     (64U << 20) /* of one subscriber; they share them */
+
+struct sp_queued {
+	struct list link;
+	struct sp_message *message;
+};
+
+/* ---- messages ---- */
+
+void sp_outgoing_init(struct sp_outgoing *o, const void *route, size_t route_len, const void *body,
+		      size_t len)
+{
+	*o = (struct sp_outgoing){ .body = body, .len = len };
+	sp_frame_head(o->head, route_len + len);
+	if (route_len > 0) {
+		memcpy(o->head + SP_FRAME_HEAD, route, route_len);
+	}
+	o->head_len = SP_FRAME_HEAD + route_len;
+}
+
+void sp_outgoing_deinit(struct sp_outgoing *o)
+{
+	o->message = sp_message_unref(o->message);
+}
+
+/* ---- the queue ---- */
+
+static void charge(struct sp_conn *c, size_t n)
+{
+	if (!c->pool->drop_oldest) {
+		c->user->n_bytes += n;
+	}
+}
+
+static void discharge(struct sp_conn *c, size_t n)
+{
+	if (!c->pool->drop_oldest) {
+		c->user->n_bytes -= n;
+	}
+}
+
+static void unqueue(struct sp_conn *c, struct sp_queued *q)
+{
+	discharge(c, q->message->len);
+	c->n_queued--;
+	c->bytes_queued -= q->message->len;
+	list_unlink(&q->link);
+	sp_message_unref(q->message);
+	free(q);
+}
+
+static void watch(struct sp_conn *c, uint32_t events)
+{
+	if (c->events != events && sd_event_source_set_io_events(c->io, events) >= 0) {
+		c->events = events;
+	}
+}
+
+static bool is_full(const struct sp_conn *c, size_t len)
+{
+	size_t bytes = c->pool->drop_oldest ? PUB_BYTES : ANSWERS_BYTES;
+
+	return c->n_queued >= c->pool->queue || c->bytes_queued + len > bytes;
+}
+
+/* False when there is no room for a message that may be refused. */
+static bool make_room(struct sp_conn *c, size_t len)
+{
+	if (!c->pool->drop_oldest) {
+		return c->n_queued == 0 || !is_full(c, len);
+	}
+	while (is_full(c, len)) {
+		struct list *oldest = c->queue.next;
+
+		if (oldest != &c->queue && c->n_written > 0) {
+			oldest = oldest->next; /* the first is under way */
+		}
+		if (oldest == &c->queue) {
+			break;
+		}
+		unqueue(c, list_entry(oldest, struct sp_queued, link));
+		c->n_dropped++;
+	}
+	return true;
+}
+
+static int enqueue(struct sp_conn *c, struct sp_outgoing *o)
+{
+	size_t total = o->head_len + o->len;
+	struct sp_queued *q;
+
+	if (!make_room(c, total)) {
+		return -EAGAIN;
+	}
+	if (!c->pool->drop_oldest && c->user->n_bytes + total > SP_BYTES_PER_UID) {
+		return -EAGAIN;
+	}
+	if (!o->message) {
+		o->message = sp_message_new(o->head, o->head_len, o->body, o->len);
+	}
+	q = o->message ? calloc(1, sizeof(*q)) : NULL;
+	if (!q) {
+		return -ENOMEM;
+	}
+	q->message = sp_message_ref(o->message);
+	list_append(&c->queue, &q->link);
+	c->n_queued++;
+	c->bytes_queued += total;
+	charge(c, total);
+	watch(c, EPOLLIN | EPOLLOUT);
+	return 0;
+}
+
+/* ---- writing ---- */
+
+/* Bytes written, 0 when it would block, -errno. */
+static ssize_t write_some(struct sp_conn *c, struct iovec *iov, size_t n_iov)
+{
+	const struct msghdr m = { .msg_iov = iov, .msg_iovlen = n_iov };
+	ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0) {
+		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : err_errno();
+	}
+	return n;
+}
+
+int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o)
+{
+	ssize_t n = 0;
+	int r;
+
+	if (c->is_broken) {
+		return -EPIPE;
+	}
+	if (c->n_queued == 0) {
+		struct iovec iov[] = { { o->head, o->head_len }, { (void *)o->body, o->len } };
+
+		n = write_some(c, iov, o->len > 0 ? 2 : 1);
+		if (n < 0) {
+			sp_conn_break(c);
+			return -EPIPE;
+		}
+		if ((size_t)n == o->head_len + o->len) {
+			return 0;
+		}
+	}
+	r = enqueue(c, o);
+	if (r == 0) {
+		c->n_written = c->n_queued == 1 ? (size_t)n : c->n_written;
+	} else if (n > 0) {
+		sp_conn_break(c);
+		return -EPIPE;
+	}
+	return r;
+}
+
+static size_t gather(const struct sp_conn *c, struct iovec iov[static IOVS])
+{
+	size_t skip = c->n_written, n = 0;
+
+	list_for_each (i, &c->queue) {
+		struct sp_message *m = list_entry(i, struct sp_queued, link)->message;
+
+		if (n == IOVS) {
+			break;
+		}
+		iov[n++] = (struct iovec){ m->bytes + skip, m->len - skip };
+		skip = 0;
+	}
+	return n;
+}
+
+/* 0 or -errno: the connection is of no use any more. */
+static int flush(struct sp_conn *c)
+{
+	for (int i = 0; i < WRITES_A_TURN && c->n_queued > 0; i++) {
+		struct iovec iov[IOVS];
+		ssize_t n = write_some(c, iov, gather(c, iov));
+		struct sp_queued *q;
+
+		if (n <= 0) {
+			return (int)n;
+		}
+		c->n_written += (size_t)n;
+		while ((q = list_first(&c->queue, struct sp_queued, link)) &&
+		       c->n_written >= q->message->len) {
+			c->n_written -= q->message->len;
+			unqueue(c, q);
+		}
+	}
+	if (c->n_queued == 0) {
+		watch(c, EPOLLIN);
+	}
+	return 0;
+}
+
+/* ---- reading ---- */
+
+static int shake(struct sp_conn *c, const uint8_t **data, size_t *len)
+{
+	size_t n = MIN(SP_HANDSHAKE_LEN - c->n_hello, *len);
+	uint8_t want[SP_HANDSHAKE_LEN];
+
+	sp_handshake(want, c->pool->peer_protocol);
+	memcpy(c->hello + c->n_hello, *data, n);
+	c->n_hello += n;
+	*data += n;
+	*len -= n;
+	if (memcmp(c->hello, want, c->n_hello) != 0) {
+		return -EPROTO;
+	}
+	if (c->n_hello == SP_HANDSHAKE_LEN) {
+		c->is_up = true;
+		c->pool->n_up++;
+		sp_pool_await_nothing(c->pool, c);
+		c->pool->handler->on_up(c, c->pool->userdata);
+	}
+	return 0;
+}
+
+/* Deliver what is whole, at most *budget frames. 0, -errno. */
+static int consume(struct sp_conn *c, const uint8_t **data, size_t *len, size_t *budget)
+{
+	int r = c->is_up ? 0 : shake(c, data, len);
+
+	while (r == 0 && c->pool && c->is_up && *budget > 0) {
+		const uint8_t *frame;
+		size_t frame_len;
+
+		r = sp_decoder_feed(&c->decoder, data, len, &frame, &frame_len);
+		if (r <= 0) {
+			return r;
+		}
+		--*budget;
+		r = c->pool->handler->on_frame(c, frame, frame_len, c->pool->userdata);
+	}
+	return c->pool ? r : 0;
+}
+
+static int consume_stash(struct sp_conn *c, size_t *budget)
+{
+	const uint8_t *data = c->stash + c->stash_at;
+	size_t len = c->stash_len - c->stash_at;
+	int r = consume(c, &data, &len, budget);
+
+	c->stash_at = c->stash_len - len;
+	if (len == 0) {
+		free(c->stash);
+		c->stash = NULL;
+		c->stash_len = c->stash_at = 0;
+	}
+	return r;
+}
+
+static int keep(struct sp_conn *c, const uint8_t *data, size_t len)
+{
+	c->stash = malloc(len);
+	if (!c->stash) {
+		return -ENOMEM;
+	}
+	memcpy(c->stash, data, len);
+	c->stash_len = len;
+	c->stash_at = 0;
+	return 0;
+}
+
+/* Bytes read, 0 when there are none now, -errno, -EPIPE at the end. */
+static ssize_t read_some(struct sp_conn *c, uint8_t *scratch)
+{
+	ssize_t n = recv(c->fd, scratch, SP_SCRATCH, MSG_DONTWAIT);
+
+	if (n < 0) {
+		return errno == EAGAIN || errno == EINTR ? 0 : err_errno();
+	}
+	return n > 0 ? n : -EPIPE;
+}
+
+/* 1 = there may be more; 0; -errno. The scratch is the connection's meanwhile: a handler may close
+ * the socket, and the message must live on. */
+static int receive(struct sp_conn *c, size_t *budget)
+{
+	_cleanup_(xfreep) uint8_t *scratch = STEAL(c->pool->scratch);
+	const uint8_t *data;
+	ssize_t n;
+	size_t len;
+	int r;
+
+	if (!scratch) {
+		scratch = malloc(SP_SCRATCH);
+		if (!scratch) {
+			return -ENOMEM;
+		}
+	}
+	n = read_some(c, scratch);
+	r = (int)n;
+	if (n > 0) {
+		data = scratch;
+		len = (size_t)n;
+		r = consume(c, &data, &len, budget);
+		if (r == 0 && c->pool && len > 0) {
+			r = keep(c, data, len);
+		}
+		r = r < 0 ? r : 1;
+	}
+	if (c->pool) {
+		c->pool->scratch = STEAL(scratch);
+	}
+	return r;
+}
+
+/* Account for what is held, and say when it is expected to go on. 0 or -ENOBUFS. */
+static int settle(struct sp_conn *c)
+{
+	size_t held;
+
+	if (!sp_decoder_is_partial(&c->decoder)) {
+		sp_decoder_deinit(&c->decoder); /* the memory of the last one */
+	}
+	held = c->decoder.capacity + c->stash_len;
+	c->user->n_bytes += held - c->charged_in;
+	c->charged_in = held;
+	if (held > 0 && c->user->n_bytes > SP_BYTES_PER_UID) {
+		return -ENOBUFS;
+	}
+	if (c->is_up) {
+		if (sp_decoder_is_partial(&c->decoder)) {
+			sp_pool_await_progress(c->pool, c);
+		} else {
+			sp_pool_await_nothing(c->pool, c);
+		}
+	}
+	return 0;
+}
+
+/* ---- the turn of a connection ---- */
+
+static int on_kick(sd_event_source *source, void *userdata);
+
+/* Have a turn though the peer does nothing. 0 or -errno. */
+static int kick(struct sp_conn *c)
+{
+	return c->kick ? sd_event_source_set_enabled(c->kick, SD_EVENT_ONESHOT)
+		       : loop_defer(c->pool->loop, &c->kick, on_kick, c);
+}
+
+static void end(struct sp_conn *c, int error)
+{
+	if (error != -EPIPE && error != -ECONNRESET) {
+		log_debug("closing the connection of uid %u pid %d: %s", (unsigned int)c->info.uid,
+			  (int)c->info.pid, err_text(error));
+	}
+	c->is_broken = true; /* nothing is sent any more */
+	c->pool->handler->on_down(c, c->is_up, c->pool->userdata);
+	if (c->pool) {
+		sp_conn_free(c);
+	}
+}
+
+/* A broken one is read to its end first: the last answers may be there. */
+static int turn(struct sp_conn *c, uint32_t events)
+{
+	size_t budget = FRAMES_A_TURN;
+	int r = 0;
+
+	if (events & EPOLLOUT && !c->is_broken && flush(c) < 0) {
+		c->is_broken = true;
+	}
+	if (c->stash) {
+		r = consume_stash(c, &budget);
+	}
+	if (r == 0 && c->pool && !c->stash) {
+		r = receive(c, &budget);
+	}
+	if (r < 0 || !c->pool) {
+		return r;
+	}
+	if (c->is_broken && (r == 0 || !c->is_up) && !c->stash) {
+		return -EPIPE;
+	}
+	r = settle(c);
+	if (r == 0 && (c->stash || c->is_broken)) {
+		r = kick(c);
+	}
+	return r;
+}
+
+static void pump(struct sp_conn *c, uint32_t events)
+{
+	int r;
+
+	c->depth++;
+	r = turn(c, events);
+	if (r < 0 && c->pool) {
+		end(c, r);
+	}
+	c->depth--;
+	if (!c->pool) {
+		sp_conn_free(c);
+	}
+}
+
+static int on_io(sd_event_source *source _unused_, int fd _unused_, uint32_t events, void *userdata)
+{
+	pump(userdata, events);
+	return 0;
+}
+
+static int on_kick(sd_event_source *source _unused_, void *userdata)
+{
+	pump(userdata, 0);
+	return 0;
+}
+
+/* ---- beginning and end ---- */
+
+int sp_conn_start(struct sp_conn *c)
+{
+	uint8_t hello[SP_HANDSHAKE_LEN];
+	int r;
+
+	sp_handshake(hello, c->pool->protocol);
+	if (send(c->fd, hello, sizeof(hello), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(hello)) {
+		return err_errno();
+	}
+	c->events = EPOLLIN;
+	r = sd_event_add_io(c->pool->loop, &c->io, c->fd, c->events, on_io, c);
+	return r < 0 ? r : 0;
+}
+
+void sp_conn_break(struct sp_conn *c)
+{
+	if (!c->is_broken) {
+		c->is_broken = true;
+		if (kick(c) < 0) {
+			shutdown(c->fd, SHUT_RDWR); /* which wakes io */
+		}
+	}
+}
+
+void sp_conn_free(struct sp_conn *c)
+{
+	c->io = sd_event_source_disable_unref(c->io);
+	c->kick = sd_event_source_disable_unref(c->kick);
+	c->fd = xclose(c->fd);
+	if (c->pool) {
+		list_for_each_safe (i, &c->queue) {
+			unqueue(c, list_entry(i, struct sp_queued, link));
+		}
+		c->user->n_bytes -= c->charged_in;
+		c->charged_in = 0;
+		sp_pool_leave(c->pool, c);
+	}
+	if (c->depth == 0) {
+		sp_decoder_deinit(&c->decoder);
+		free(c->stash);
+		free(c);
+	}
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Once a second the socket file is looked at: gone, it is made anew (a peer
+ * could not find us); another's, that is told once and left alone.
+ */
+#include "bus/sp_listener.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "libcommon/err.h"
+#include "libcommon/log.h"
+
+#define ACCEPTS_A_TURN 64
+#define SOCKET_UMASK   0111 /* leaves 0666 */
+#define PAUSE_US       (100 * USEC_PER_MSEC)
+#define CHECK_US       USEC_PER_SEC
+
+enum file { FILE_OURS, FILE_GONE, FILE_FOREIGN };
+
+static enum file look(const struct sp_listener *l)
+{
+	struct stat st;
+
+	if (lstat(l->path, &st) < 0) {
+		return errno == ENOENT ? FILE_GONE : FILE_FOREIGN;
+	}
+	return st.st_dev == l->dev && st.st_ino == l->ino ? FILE_OURS : FILE_FOREIGN;
+}
+
+static int on_pause_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+{
+	struct sp_listener *l = userdata;
+
+	if (l->io) {
+		sd_event_source_set_enabled(l->io, SD_EVENT_ON);
+	}
+	return 0;
+}
+
+/* The connection waits in the backlog, which would wake us again and again. */
+static void pause_accepting(struct sp_listener *l, int error)
+{
+	log_warning("%s: cannot accept: %s; trying again (raise LimitNOFILE= of the unit)", l->path,
+		    err_text(error));
+	if (loop_after(l->loop, &l->pause, PAUSE_US, on_pause_over, l) == 0) {
+		sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
+	}
+}
+
+static int on_connection(sd_event_source *source _unused_, int listen_fd, uint32_t events _unused_,
+			 void *userdata)
+{
+	struct sp_listener *l = userdata;
+
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			l->on_accept(l, fd, l->userdata);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
+			pause_accepting(l, err_errno());
+			break;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			break;
+		}
+	}
+	return 0;
+}
+
+static void close_socket(struct sp_listener *l)
+{
+	if (l->fd >= 0 && look(l) == FILE_OURS) {
+		unlink(l->path);
+	}
+	l->io = sd_event_source_disable_unref(l->io);
+	l->fd = xclose(l->fd);
+}
+
+static int bind_socket(int fd, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	mode_t mask;
+	int r = 0;
+
+	strcpy(address.sun_path, path);
+	mask = umask(SOCKET_UMASK);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		r = err_errno();
+	}
+	umask(mask);
+	return r;
+}
+
+static int open_socket(struct sp_listener *l)
+{
+	struct stat st;
+	int r = sp_path_prepare(l->path, l->peer_protocol);
+
+	if (r < 0) {
+		return r;
+	}
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0) {
+		return err_trace(err_errno());
+	}
+	r = bind_socket(l->fd, l->path);
+	if (r < 0) {
+		l->fd = xclose(l->fd);
+		return err_trace(r);
+	}
+	if (lstat(l->path, &st) == 0) {
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+	}
+	r = listen(l->fd, SOMAXCONN) < 0
+		    ? err_errno()
+		    : sd_event_add_io(l->loop, &l->io, l->fd, EPOLLIN, on_connection, l);
+	if (r < 0) {
+		close_socket(l);
+		return err_trace(r);
+	}
+	return 0;
+}
+
+static int on_check(void *userdata)
+{
+	struct sp_listener *l = userdata;
+	enum file file = look(l);
+
+	if (file == FILE_FOREIGN && !l->has_complained) {
+		l->has_complained = true;
+		log_error("%s was taken over by another process; stop one of the two", l->path);
+	}
+	if (file == FILE_GONE) {
+		log_warning("%s has lost its socket file; listening anew", l->path);
+		close_socket(l);
+		if (open_socket(l) == 0) {
+			l->n_relistens++;
+		}
+	}
+	return 0;
+}
+
+int sp_listener_new(struct sp_listener **out, sd_event *loop, const char *path,
+		    enum sp_protocol peer_protocol,
+		    void (*on_accept)(struct sp_listener *l, int fd, void *userdata),
+		    void *userdata)
+{
+	struct sp_listener *l;
+	int r;
+
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+		log_error("%s is too long for a socket", path);
+		return -ENAMETOOLONG;
+	}
+	l = calloc(1, sizeof(*l));
+	if (!l) {
+		return -ENOMEM;
+	}
+	l->fd = -1;
+	l->loop = sd_event_ref(loop);
+	l->path = strdup(path);
+	l->peer_protocol = peer_protocol;
+	l->on_accept = on_accept;
+	l->userdata = userdata;
+	r = l->path ? open_socket(l) : -ENOMEM;
+	if (r == 0) {
+		r = loop_ticker_new(&l->ticker, loop, CHECK_US, on_check, l);
+	}
+	if (r < 0) {
+		log_error("cannot listen on %s: %s", path, err_text(r));
+		sp_listener_free(l);
+		return r;
+	}
+	*out = l;
+	return 0;
+}
+
+struct sp_listener *sp_listener_free(struct sp_listener *l)
+{
+	if (!l) {
+		return NULL;
+	}
+	list_unlink(&l->link);
+	loop_ticker_free(l->ticker);
+	close_socket(l);
+	l->pause = sd_event_source_disable_unref(l->pause);
+	l->loop = sd_event_unref(l->loop);
+	free(l->path);
+	free(l);
+	return NULL;
+}

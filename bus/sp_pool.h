@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The connections of one socket of the SP engine: their limits, and the
+ * deadlines of those that keep others waiting.
+ */
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "bus/sp_conn.h"
+#include "libcommon/list.h"
+#include "libcommon/map.h"
+
+#define SP_CONNS_MAX	 4096
+#define SP_CONNS_PER_UID (SP_CONNS_MAX / 2)
+/* Of one uid: messages that have come in part, and answers that wait to be read. */
+#define SP_BYTES_PER_UID (64U << 20)
+#define SP_SCRATCH	 (128U << 10) /* read at once: most messages are in it whole */
+
+struct sp_pool_handler {
+	/* Shaken hands. */
+	void (*on_up)(struct sp_conn *c, void *userdata);
+	/* < 0 ends the connection. Closing everything in it is allowed; data lives on until it
+	 * returns. */
+	int (*on_frame)(struct sp_conn *c, const uint8_t *data, size_t len, void *userdata);
+	/* It is over, for whatever reason, was_up or not; the connection is freed afterwards. */
+	void (*on_down)(struct sp_conn *c, bool was_up, void *userdata);
+};
+
+/* What one user has of a socket. */
+struct sp_user {
+	uid_t uid;
+	size_t n_conns;
+	size_t n_bytes;
+};
+
+struct sp_pool {
+	sd_event *loop;
+	uint8_t protocol;      /* ours */
+	uint8_t peer_protocol; /* the only one that may connect */
+	size_t max_message;    /* of incoming ones */
+	size_t queue;	       /* messages of a peer that wait */
+	bool drop_oldest;      /* when they are too many; else the newest is refused */
+	const struct sp_pool_handler *handler;
+	void *userdata;
+
+	struct list conns;
+	size_t n_conns, n_up;
+	uint64_t last_id;
+	struct map by_id;	      /* uint64_t -> struct sp_conn */
+	struct map users;	      /* uid_t -> struct sp_user */
+	struct list shaking, partial; /* by ascending deadline */
+	sd_event_source *timer;
+	uint64_t armed_ns; /* 0 = not armed */
+	uint8_t *scratch;
+};
+
+/* The fields above the gap are set. */
+void sp_pool_init(struct sp_pool *p);
+/* Closes all connections without a callback. Idempotent. */
+void sp_pool_deinit(struct sp_pool *p);
+/* Takes fd, also when it fails. 0; -EUSERS: too many connections, of all or of this user; -errno.
+ * No callback comes from here. */
+int sp_pool_add(struct sp_pool *p, int fd, struct sp_conn **out);
+struct sp_conn *sp_pool_find(const struct sp_pool *p, uint64_t id);
+
+/* ---- for sp_conn.c ---- */
+
+/* Forget the connection. */
+void sp_pool_leave(struct sp_pool *p, struct sp_conn *c);
+/* Which deadline it has now, from now on. */
+void sp_pool_await_nothing(struct sp_pool *p, struct sp_conn *c);
+void sp_pool_await_progress(struct sp_pool *p, struct sp_conn *c);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The cases every engine has to pass, with one engine as the server (REP, PUB)
+ * and the same or another as the client.
+ */
+#include "bus/engine.h"
+
+struct suite_pair {
+	const struct bus_engine *server, *client;
+};
+
+void suite_request_and_reply(const struct suite_pair *pair);
+void suite_publish(const struct suite_pair *pair);
+void suite_nothing_is_sent_twice(const struct suite_pair *pair);
+void suite_close_in_callback(const struct suite_pair *pair);
+void suite_raw_peer(const struct suite_pair *pair);
+void suite_hostile_bytes(const struct suite_pair *pair);
+void suite_bare_connects(const struct suite_pair *pair);
+void suite_half_frames(const struct suite_pair *pair);
+void suite_lost_socket_file(const struct suite_pair *pair);
+void suite_addresses(const struct suite_pair *pair);
+void suite_server_comes_later(const struct suite_pair *pair);
+void suite_slow_reader(const struct suite_pair *pair);
+void suite_stalled_subscriber(const struct suite_pair *pair);
+
+/* clang-format off */
+/* Static functions name_CASE() for SUITE_TESTS(name). */
+#define SUITE_CASE(name, function, server_engine, client_engine)                   \
+	static void name##_##function(void)                                        \
+	{                                                                          \
+		const struct suite_pair pair = { &server_engine, &client_engine }; \
+		suite_##function(&pair);                                           \
+	}
+#define SUITE_PAIR(name, server, client) \
+	SUITE_CASE(name, request_and_reply, server, client) \
+	SUITE_CASE(name, publish, server, client) \
+	SUITE_CASE(name, nothing_is_sent_twice, server, client) \
+	SUITE_CASE(name, close_in_callback, server, client) \
+	SUITE_CASE(name, hostile_bytes, server, client) \
+	SUITE_CASE(name, lost_socket_file, server, client) \
+	SUITE_CASE(name, server_comes_later, server, client)
+#define SUITE_TESTS(name) \
+	UNIT_TEST(name##_request_and_reply), \
+	UNIT_TEST(name##_publish), \
+	UNIT_TEST(name##_nothing_is_sent_twice), \
+	UNIT_TEST(name##_close_in_callback), \
+	UNIT_TEST(name##_hostile_bytes), \
+	UNIT_TEST(name##_lost_socket_file), \
+	UNIT_TEST(name##_server_comes_later)
+/* Those in which the client is but a witness. */
+#define SUITE_SERVER(name, server) \
+	SUITE_CASE(name, raw_peer, server, server) \
+	SUITE_CASE(name, bare_connects, server, server) \
+	SUITE_CASE(name, half_frames, server, server) \
+	SUITE_CASE(name, addresses, server, server) \
+	SUITE_CASE(name, slow_reader, server, server) \
+	SUITE_CASE(name, stalled_subscriber, server, server)
+#define SUITE_SERVER_TESTS(name) \
+	UNIT_TEST(name##_raw_peer), \
+	UNIT_TEST(name##_bare_connects), \
+	UNIT_TEST(name##_half_frames), \
+	UNIT_TEST(name##_addresses), \
+	UNIT_TEST(name##_slow_reader), \
+	UNIT_TEST(name##_stalled_subscriber)
+/* clang-format on */
