@@ -150,7 +150,7 @@ class Relay:
 class Host:
     """The emulated host. Use as a context manager; QEMU is gone afterwards whatever happened."""
 
-    def __init__(self, images, log_path, memory_mib=2048, cpus=2):
+    def __init__(self, images, log_path, memory_mib=2048, cpus=4):
         self.images, self.log_path = images, log_path
         self.memory_mib, self.cpus = memory_mib, cpus
         self.process = None
@@ -336,7 +336,11 @@ def main():
         return 2
     host = Host(None, None)
     host.port = int(sys.argv[1])
-    rc, out = host.run(sys.argv[2], 600)
+    try:
+        rc, out = host.run(sys.argv[2], 600)
+    except HostError as error:
+        print(f"host.py: {error}", file=sys.stderr)
+        return 1
     sys.stdout.write(out)
     return rc
 

@@ -7,13 +7,17 @@
  * starting a program. Each connection is served by a child that dies with it: a driver that gives
  * up simply closes, and the program it had started is killed with its process group.
  *
- * Request: one line, then its payload. Answer: any number of "o LENGTH\n" + bytes, then "x
- * VALUE\n". run LEN               payload = shell script; VALUE = exit code, 128 + signal spawn LEN
- * the same, detached; VALUE = its pid (also its process group) put MODE LEN PATH     write a file
- * (octal mode), replacing it; VALUE = 0 or -errno get OFFSET PATH       the file from OFFSET to its
- * present end; VALUE = 0 or -errno expect OFFSET LEN PATH  payload = a string; VALUE = the offset
- * after its first occurrence in PATH at or behind OFFSET, answered as soon as it is there unix PATH
- * connect to a stream socket; VALUE = 0 or -errno, after 0 plain bytes
+ * Request: one line, then its payload.
+ *
+ * - "run LEN": the payload is a shell script; VALUE is its exit code, 128 + signal if it was killed
+ * - "spawn LEN": the same, detached; VALUE is its pid, which is also its process group
+ * - "put MODE LEN PATH": write a file (octal mode), replacing it; VALUE is 0 or -errno
+ * - "get OFFSET PATH": the file from OFFSET to its present end; VALUE is 0 or -errno
+ * - "expect OFFSET LEN PATH": the payload is a string; VALUE is the offset after its first place in
+ *   PATH at or behind OFFSET, answered as soon as it is there
+ * - "unix PATH": connect to a stream socket; VALUE is 0 or -errno, after 0 come plain bytes
+ *
+ * Answer: any number of "o LENGTH" lines, each with that many bytes after it, then "x VALUE".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # The order of these imports is the order of the scenarios.
 import scenarios_platform  # noqa: F401  pylint: disable=unused-import,wrong-import-position
 import scenarios_services  # noqa: F401  pylint: disable=unused-import,wrong-import-position
+import scenarios_faults  # noqa: F401  pylint: disable=unused-import,wrong-import-position
 from host import Host, HostError  # noqa: E402  pylint: disable=wrong-import-position
 from runner import SCENARIOS, Context, run_all, save_logs  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -49,11 +50,11 @@ def main():
         except HostError as error:
             print(f"FAIL boot: {error}\n0 passed, {len(chosen)} failed")
             return 1
-        context = Context(host, log_dir)
         began = time.monotonic()
-        failed = run_all(context, chosen)
-        save_logs(context)
-        print(f"{time.monotonic() - began:.0f} s in scenarios", flush=True)
+        with Context(host, log_dir) as context:
+            passed, failed = run_all(context, chosen)
+            save_logs(context)
+        print(f"{time.monotonic() - began:.0f} s in scenarios\n{passed} passed, {failed} failed", flush=True)
         if args.keep:
             here = os.path.dirname(os.path.abspath(__file__))
             print(f"the host stays; a command in dom0: python3 {here}/host.py {host.port} 'xl list'", flush=True)

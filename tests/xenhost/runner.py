@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs scenarios one after another on one booted host and reports each."""
 
+import contextlib
 import os
 import subprocess
 import tarfile
@@ -33,6 +34,18 @@ class Context:
     def __init__(self, host, log_dir):
         self.host, self.log_dir = host, log_dir
         self.shared = {}
+        self.open = contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.open.close()
+
+    def keep(self, resource):
+        """Something to be closed after the last scenario."""
+        self.open.enter_context(resource)
+        return resource
 
     def need(self, name):
         """Something an earlier scenario leaves behind; without it this one cannot run and fails."""
@@ -76,10 +89,9 @@ def _run_one(context, function):
 
 
 def run_all(context, functions):
-    """Returns the number of scenarios that failed."""
+    """Returns how many passed and how many failed."""
     results = [_run_one(context, function) for function in functions]
-    print(f"{results.count(True)} passed, {results.count(False)} failed", flush=True)
-    return results.count(False)
+    return results.count(True), results.count(False)
 
 
 def save_logs(context):
