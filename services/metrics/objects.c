@@ -16,6 +16,7 @@
 #define SUFFIX		  ".xma"
 #define CLOSE_AFTER_SLOTS 120		  /* ten minutes: the finest archive says nothing more */
 #define KEEP_SLOTS	  (400 * 17280LL) /* days; the longest archive has 366 */
+#define FUTURE_SLOTS	  720		  /* an hour; see set_future_aside() */
 #define STEP_BACK_SLOTS	  12		  /* a clock set back by less just waits for its time */
 
 struct objects {
@@ -134,7 +135,7 @@ struct object *objects_find(struct objects *o, const char *uuid)
 	struct object *obj = map_get_str(&o->by_uuid, uuid);
 
 	if (obj && open_archive(o, obj, false)) {
-		obj->seen_slot = MAX(obj->seen_slot, o->slot); /* closed again in ten minutes */
+		obj->used_slot = MAX(obj->used_slot, o->slot); /* closed again in ten minutes */
 	}
 	return obj;
 }
@@ -240,6 +241,15 @@ void object_begin(struct object *obj, uint64_t generation)
 	obj->generation = generation;
 }
 
+void object_restart(struct object *obj, const struct source_type *type)
+{
+	size_t index = (size_t)(uintptr_t)map_get_str(&obj->by_name, type->name);
+
+	if (index) {
+		obj->sources[index - 1].slot_ns = 0;
+	}
+}
+
 /* Index + 1 of the source in by_name, because the array moves when it grows. */
 static struct object_source *source_get(struct object *obj, const struct source_type *type,
 					const char *name)
@@ -328,6 +338,33 @@ static double slot_value(const struct object_source *s)
 	return v >= s->type->min && v <= s->type->max ? v : (double)NAN;
 }
 
+static void forget_columns(struct object *obj)
+{
+	for (size_t i = 0; i < obj->n_sources; i++) {
+		obj->sources[i].column = -1;
+	}
+}
+
+/* The archive was written while the clock was far ahead: it would take nothing until then. It is
+ * kept beside, because the clock of now may be the wrong one. */
+static void set_future_aside(struct objects *o, struct object *obj)
+{
+	_cleanup_(xfreep) char *path = archive_path(o, obj->uuid);
+	_cleanup_(xfreep) char *aside = NULL;
+	int64_t until = (archive_last_slot(obj->archive) + 1) * ARCHIVE_STEP_S;
+
+	if (!path || asprintf(&aside, "%s.%" PRId64, path, until) < 0) {
+		return;
+	}
+	obj->archive = archive_close(obj->archive);
+	forget_columns(obj);
+	if (rename(path, aside) == 0) {
+		log_warning("%s ends in the future, the clock was set back; kept as %s, a new one "
+			    "begins",
+			    path, aside);
+	}
+}
+
 static void commit_object(struct objects *o, struct object *obj, int64_t slot)
 {
 	bool kept = open_archive(o, obj, true);
@@ -354,16 +391,17 @@ static void commit_object(struct objects *o, struct object *obj, int64_t slot)
 			o->values[obj->sources[i].column] = obj->sources[i].last;
 		}
 	}
-	archive_commit(obj->archive, slot, o->values);
+	if (archive_commit(obj->archive, slot, o->values) &&
+	    archive_last_slot(obj->archive) - slot > FUTURE_SLOTS) {
+		set_future_aside(o, obj);
+	}
 }
 
 static void close_if_idle(struct object *obj, int64_t slot)
 {
-	if (obj->archive && slot - obj->seen_slot > CLOSE_AFTER_SLOTS) {
+	if (obj->archive && slot - obj->used_slot > CLOSE_AFTER_SLOTS) {
 		obj->archive = archive_close(obj->archive);
-		for (size_t i = 0; i < obj->n_sources; i++) {
-			obj->sources[i].column = -1;
-		}
+		forget_columns(obj);
 	}
 }
 
@@ -382,6 +420,7 @@ static void commit_all(struct objects *o, int64_t slot)
 	for (size_t i = 0; i < o->n; i++) {
 		if (was_read(o->sorted[i])) {
 			o->sorted[i]->seen_slot = slot;
+			o->sorted[i]->used_slot = slot;
 			commit_object(o, o->sorted[i], slot);
 		} else {
 			close_if_idle(o->sorted[i], slot);
@@ -398,6 +437,7 @@ static void step_back(struct objects *o, int64_t slot)
 			archive_rewind(o->sorted[i]->archive, slot);
 		}
 		o->sorted[i]->seen_slot = MIN(o->sorted[i]->seen_slot, slot);
+		o->sorted[i]->used_slot = MIN(o->sorted[i]->used_slot, slot);
 	}
 }
 

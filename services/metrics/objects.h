@@ -48,7 +48,9 @@ struct object {
 	uint64_t generation; /* of the counters, e.g. domid + 1; a change restarts them */
 	struct archive *archive;
 	bool archive_failed; /* told once */
-	int64_t seen_slot;
+	uint32_t vcpus_online;
+	int64_t seen_slot; /* of the newest values */
+	int64_t used_slot; /* when the archive was needed last */
 };
 
 struct objects;
@@ -64,6 +66,8 @@ struct object *objects_get(struct objects *o, const char *uuid);
 struct object *objects_find(struct objects *o, const char *uuid);
 /* Counters of this object begin anew when `generation` differs from the last one. */
 void object_begin(struct object *obj, uint64_t generation);
+/* The counter of that source begins anew. Its name has no argument. */
+void object_restart(struct object *obj, const struct source_type *type);
 /* One reading at at_ns (CLOCK_BOOTTIME). Reading the same time twice is harmless. */
 void object_read(struct object *obj, const struct source_type *type, const char *text_arg,
 		 unsigned int number_arg, double value, uint64_t at_ns);

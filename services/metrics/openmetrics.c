@@ -8,14 +8,16 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "libcommon/parse.h"
+
 #define SECTOR 512.0
 
-enum family_type { COUNTER, GAUGE, INFO };
+enum family_type { COUNTER, GAUGE, INFO, STATESET };
 
 static void family(struct strbuf *out, const char *name, enum family_type type, const char *unit,
 		   const char *help)
 {
-	static const char *const types[] = { "counter", "gauge", "info" };
+	static const char *const types[] = { "counter", "gauge", "info", "stateset" };
 
 	strbuf_printf(out, "# TYPE %s %s\n", name, types[type]);
 	if (*unit) {
@@ -24,21 +26,23 @@ static void family(struct strbuf *out, const char *name, enum family_type type, 
 	strbuf_printf(out, "# HELP %s %s\n", name, help);
 }
 
-/* name="value", with the escapes of the format. Invalid UTF-8 cannot get here: the strings are
- * proto3 strings of ops, but a peer may err, so other bytes become '?'. */
+/* name="value", with the escapes of the format. Bytes that are no UTF-8 become '?'. */
 static void label(struct strbuf *out, const char *name, const char *value, char before)
 {
 	strbuf_printf(out, "%c%s=\"", before, name);
-	for (; *value; value++) {
+	while (*value) {
+		size_t n = utf8_sequence_len(value, strlen(value));
+
 		if (*value == '\n') {
 			strbuf_puts(out, "\\n");
 		} else if (*value == '"' || *value == '\\') {
 			strbuf_printf(out, "\\%c", *value);
-		} else if ((unsigned char)*value < 0x20 || (unsigned char)*value >= 0x7f) {
+		} else if (n == 0 || (unsigned char)*value < 0x20) {
 			strbuf_putc(out, '?');
 		} else {
-			strbuf_putc(out, *value);
+			strbuf_append(out, value, n);
 		}
+		value += MAX(n, 1);
 	}
 	strbuf_putc(out, '"');
 }
@@ -90,33 +94,38 @@ static void domain_start(struct strbuf *out, const char *name, const Xenmesh__V1
 	label(out, "uuid", d->uuid, '{');
 }
 
-static const char *state_word(const Xenmesh__V1__DomainSample *d)
-{
-	switch (d->power_state) {
-	case XENMESH__V1__POWER_STATE__POWER_STATE_RUNNING:
-		return "running";
-	case XENMESH__V1__POWER_STATE__POWER_STATE_PAUSED:
-		return "paused";
-	case XENMESH__V1__POWER_STATE__POWER_STATE_SHUTDOWN:
-		return "shutdown";
-	case XENMESH__V1__POWER_STATE__POWER_STATE_DYING:
-		return "dying";
-	default:
-		return "unknown";
-	}
-}
-
 static void write_info(struct strbuf *out, const Xenmesh__V1__HostSample *s)
 {
-	family(out, "xen_domain", INFO, "", "Name, domid and state of each domain.");
+	family(out, "xen_domain", INFO, "", "Name and domid of each domain.");
 	for (size_t i = 0; i < s->n_domains; i++) {
 		const Xenmesh__V1__DomainSample *d = s->domains[i];
 
 		domain_start(out, "xen_domain_info", d);
 		strbuf_printf(out, ",domid=\"%" PRIu32 "\"", d->domid);
 		label(out, "name", d->name, ',');
-		label(out, "state", state_word(d), ',');
 		strbuf_puts(out, "} 1\n");
+	}
+}
+
+static void write_states(struct strbuf *out, const Xenmesh__V1__HostSample *s)
+{
+	static const struct {
+		const char *name;
+		Xenmesh__V1__PowerState state;
+	} states[] = {
+		{ "running", XENMESH__V1__POWER_STATE__POWER_STATE_RUNNING },
+		{ "paused", XENMESH__V1__POWER_STATE__POWER_STATE_PAUSED },
+		{ "shutdown", XENMESH__V1__POWER_STATE__POWER_STATE_SHUTDOWN },
+		{ "dying", XENMESH__V1__POWER_STATE__POWER_STATE_DYING },
+	};
+
+	family(out, "xen_domain_state", STATESET, "", "What the domain does.");
+	for (size_t i = 0; i < s->n_domains; i++) {
+		for (size_t j = 0; j < ARRAY_LEN(states); j++) {
+			domain_start(out, "xen_domain_state", s->domains[i]);
+			label(out, "xen_domain_state", states[j].name, ',');
+			strbuf_printf(out, "} %d\n", s->domains[i]->power_state == states[j].state);
+		}
 	}
 }
 
@@ -286,11 +295,12 @@ static void write_guests(struct strbuf *out, const struct view *v)
 int openmetrics_write(struct strbuf *out, const struct view *v)
 {
 	family(out, "xenmesh_ops_up", GAUGE, "", "1 while samples of ops arrive.");
-	strbuf_printf(out, "xenmesh_ops_up %d\n", v->sample && !v->ops_down);
+	strbuf_printf(out, "xenmesh_ops_up %d\n", view_is_fresh(v));
 	/* Old samples are not served as if they were new: a target without data shows as a gap. */
-	if (v->sample && !v->ops_down) {
+	if (view_is_fresh(v)) {
 		write_host(out, v);
 		write_info(out, v->sample);
+		write_states(out, v->sample);
 		write_domain_families(out, v->sample);
 		write_vcpus(out, v->sample);
 		write_vifs(out, v->sample);

@@ -94,6 +94,7 @@ static void read_host(struct object *host, const Xenmesh__V1__HostSample *s, uin
 	double idle = 0;
 	unsigned int domains = 0;
 	unsigned int vcpus = 0;
+	bool all_told = true; /* on large hosts the domains take turns with their vCPUs */
 
 	for (size_t i = 0; i < s->n_pcpus; i++) {
 		object_read(host, &host_cpu, NULL, s->pcpus[i]->pcpu, (double)s->pcpus[i]->idle_ns,
@@ -104,12 +105,16 @@ static void read_host(struct object *host, const Xenmesh__V1__HostSample *s, uin
 		const Xenmesh__V1__DomainSample *d = s->domains[i];
 
 		domains += !is_paused(d);
+		all_told &= d->n_vcpus > 0 || d->vcpus_online == 0;
 		for (size_t j = 0; j < d->n_vcpus; j++) {
 			vcpus += d->vcpus[j]->online && !d->vcpus[j]->blocked && !is_paused(d);
 		}
 	}
 	if (s->n_pcpus) {
 		object_read(host, &host_cpu_avg, NULL, 0, idle / (double)s->n_pcpus, now);
+	}
+	if (s->n_pcpus && all_told) {
+		object_read(host, &running_vcpus, NULL, 0, vcpus, now);
 		object_read(host, &hostload, NULL, 0, (double)vcpus / (double)s->n_pcpus, now);
 	}
 	if (total_kib) {
@@ -118,7 +123,6 @@ static void read_host(struct object *host, const Xenmesh__V1__HostSample *s, uin
 	object_read(host, &memory_free_kib, NULL, 0, (double)s->free_memory_kib, now);
 	object_read(host, &loadavg, NULL, 0, s->load_average, now);
 	object_read(host, &running_domains, NULL, 0, domains, now);
-	object_read(host, &running_vcpus, NULL, 0, vcpus, now);
 }
 
 static void read_devices(struct object *vm, const Xenmesh__V1__DomainSample *d, uint64_t now)
@@ -144,6 +148,10 @@ static void read_devices(struct object *vm, const Xenmesh__V1__DomainSample *d, 
 static void read_domain(struct object *vm, const Xenmesh__V1__DomainSample *d, uint64_t now)
 {
 	object_begin(vm, (uint64_t)d->domid + 1);
+	if (vm->vcpus_online != d->vcpus_online) {
+		object_restart(vm, &cpu_usage); /* its counter is divided by their number */
+		vm->vcpus_online = d->vcpus_online;
+	}
 	if (d->vcpus_online) {
 		object_read(vm, &cpu_usage, NULL, 0, (double)d->cpu_ns / d->vcpus_online, now);
 	}

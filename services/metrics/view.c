@@ -5,6 +5,15 @@
 #include "libcommon/log.h"
 #include "services/metrics/sources.h"
 
+static void forget_guests(struct view *v)
+{
+	for (struct map_iter i = map_begin(&v->guests); map_next(&v->guests, &i);) {
+		free(i.value);
+	}
+	map_deinit(&v->guests);
+	v->guests = MAP_NULL;
+}
+
 void view_init(struct view *v, struct objects *objects)
 {
 	*v = (struct view){ .objects = objects, .guests = MAP_NULL };
@@ -12,10 +21,7 @@ void view_init(struct view *v, struct objects *objects)
 
 void view_deinit(struct view *v)
 {
-	for (struct map_iter i = map_begin(&v->guests); map_next(&v->guests, &i);) {
-		free(i.value);
-	}
-	map_deinit(&v->guests);
+	forget_guests(v);
 	xenmesh__v1__host_sample__free_unpacked(v->sample, NULL);
 	xenmesh__v1__host_state__free_unpacked(v->state, NULL);
 	*v = (struct view){ .guests = MAP_NULL };
@@ -49,6 +55,44 @@ static void feed_guests(struct view *v)
 	}
 }
 
+/* A domain that is being torn down keeps its UUID while its successor runs: one of each UUID is
+ * told, not dying before dying, then the newer. */
+static bool is_better(const Xenmesh__V1__DomainSample *a, const Xenmesh__V1__DomainSample *b)
+{
+	bool a_dies = a->power_state == XENMESH__V1__POWER_STATE__POWER_STATE_DYING;
+	bool b_dies = b->power_state == XENMESH__V1__POWER_STATE__POWER_STATE_DYING;
+
+	return a_dies != b_dies ? b_dies : a->domid > b->domid;
+}
+
+static void drop_doubles(Xenmesh__V1__HostSample *s)
+{
+	struct map seen = MAP_NULL;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->n_domains; i++) {
+		Xenmesh__V1__DomainSample *d = s->domains[i];
+		size_t at = (size_t)(uintptr_t)map_get_str(&seen, d->uuid);
+
+		if (!at) {
+			s->domains[kept++] = d;
+			map_set_str(&seen, d->uuid, (void *)(uintptr_t)kept, NULL);
+		} else if (is_better(d, s->domains[at - 1])) {
+			xenmesh__v1__domain_sample__free_unpacked(s->domains[at - 1], NULL);
+			s->domains[at - 1] = d;
+		} else {
+			xenmesh__v1__domain_sample__free_unpacked(d, NULL);
+		}
+	}
+	s->n_domains = kept;
+	map_deinit(&seen);
+}
+
+bool view_is_fresh(const struct view *v)
+{
+	return v->sample && !v->ops_down && clock_boot_ns() - v->sample_ns < VIEW_FRESH_NS;
+}
+
 static void take_sample(struct view *v, const Xenmesh__V1__HostSample *sample)
 {
 	uint64_t start = clock_boot_ns();
@@ -58,7 +102,9 @@ static void take_sample(struct view *v, const Xenmesh__V1__HostSample *sample)
 		return;
 	}
 	xenmesh__v1__host_sample__free_unpacked(v->sample, NULL);
+	drop_doubles(copy);
 	v->sample = copy;
+	v->sample_ns = start;
 	/* A slot ends with the last sample before its boundary: tick, then read the new one. */
 	objects_tick(v->objects, copy->realtime_ns);
 	sources_from_sample(v->objects, copy, v->state ? v->state->memory_kib : 0);
@@ -99,6 +145,12 @@ void view_take_guest(struct view *v, const struct bus_sub_event *e)
 	const Xenmesh__V1__GuestInfo *info;
 	struct view_guest *g;
 
+	/* What nobody stands for any more is not recorded as if it were new; when the bridge is
+	 * back it tells everything again. */
+	if (e->what == BUS_SUB_DOWN) {
+		forget_guests(v);
+		return;
+	}
 	if (e->what == BUS_SUB_REMOVED && str_starts(e->topic, "vm/") && strlen(e->topic) >= 39) {
 		free(map_remove(&v->guests, e->topic + 3, 36));
 		return;

@@ -253,6 +253,71 @@ static bool has_line(const struct strbuf *text, const char *line)
 	return false;
 }
 
+static void test_objects__one_domain_of_each_uuid(void)
+{
+	Xenmesh__V1__DomainSample successor;
+	Xenmesh__V1__DomainSample *both[2];
+	struct strbuf text = STRBUF_NULL;
+	struct host h;
+	const char *first;
+
+	empty_dir();
+	host_init(&h);
+	run(&h, 0, 4);
+	h.domain.power_state = XENMESH__V1__POWER_STATE__POWER_STATE_DYING;
+	successor = h.domain;
+	successor.domid = 9;
+	successor.power_state = XENMESH__V1__POWER_STATE__POWER_STATE_RUNNING;
+	both[0] = &h.domain;
+	both[1] = &successor;
+	h.sample.domains = both;
+	h.sample.n_domains = 2;
+	for (uint64_t s = 5; s <= 20; s++) {
+		successor.cpu_ns += NSEC_PER_SEC;
+		give(&h, s);
+	}
+	CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "cpu_usage", 10), 0.5, 1e-9);
+	CU_ASSERT_EQUAL(openmetrics_write(&text, &h.view), 0);
+	first = strstr(strbuf_str(&text), "xen_domain_info{");
+	CU_ASSERT_PTR_NOT_NULL(first);
+	CU_ASSERT(first && strstr(first, "domid=\"9\""));
+	CU_ASSERT(first && !strstr(first + 1, "xen_domain_info{"));
+	strbuf_deinit(&text);
+	host_deinit(&h);
+}
+
+static void test_objects__unplugged_vcpus_are_no_load(void)
+{
+	struct host h;
+
+	empty_dir();
+	host_init(&h);
+	h.domain.cpu_ns = 10 * NSEC_PER_SEC;
+	for (uint64_t s = 0; s <= 20; s++) {
+		h.domain.vcpus_online = s < 8 ? 4 : 2;
+		give(&h, s);
+	}
+	CU_ASSERT(isnan(value(&h, UUID, "cpu_usage", 5)));
+	CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "cpu_usage", 10), 0, 0);
+	host_deinit(&h);
+}
+
+static void test_objects__archive_of_the_future_is_kept_aside(void)
+{
+	struct host h;
+
+	empty_dir();
+	host_init(&h);
+	run(&h, 0, 20);
+	host_deinit(&h);
+	base_s -= 86400; /* it began with a clock that was a day ahead */
+	host_init(&h);
+	run(&h, 0, 40);
+	CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "vif_0_rx", 30), 1000, 1e-6);
+	host_deinit(&h);
+	base_s += 86400;
+}
+
 static void test_openmetrics__text(void)
 {
 	struct strbuf text = STRBUF_NULL;
@@ -275,7 +340,11 @@ static void test_openmetrics__text(void)
 			   "xen_domain_vbd_written_bytes_total{uuid=\"" UUID "\",vbd=\"xvda\"} "
 			   "1536"));
 	CU_ASSERT(has_line(&text, "xen_domain_info{uuid=\"" UUID "\",domid=\"3\",name=\"web "
-				  "\\\"1\\\"\\n\",state=\"running\"} 1"));
+				  "\\\"1\\\"\\n\"} 1"));
+	CU_ASSERT(has_line(&text,
+			   "xen_domain_state{uuid=\"" UUID "\",xen_domain_state=\"running\"} 1"));
+	CU_ASSERT(has_line(&text,
+			   "xen_domain_state{uuid=\"" UUID "\",xen_domain_state=\"paused\"} 0"));
 	CU_ASSERT_STRING_EQUAL(strbuf_str(&text) + text.len - 6, "# EOF\n");
 	strbuf_deinit(&text);
 	host_deinit(&h);
@@ -291,6 +360,9 @@ int main(void)
 		UNIT_TEST(test_objects__clock_steps),
 		UNIT_TEST(test_objects__history_survives_a_restart),
 		UNIT_TEST(test_objects__malformed_uuids_are_refused),
+		UNIT_TEST(test_objects__one_domain_of_each_uuid),
+		UNIT_TEST(test_objects__unplugged_vcpus_are_no_load),
+		UNIT_TEST(test_objects__archive_of_the_future_is_kept_aside),
 		UNIT_TEST(test_openmetrics__text),
 	};
 	int status;
