@@ -4,6 +4,7 @@
  * xenmesh-ops as a process of its own, with a fake host process and a bus client
  * in the test.
  */
+#include <fcntl.h>
 #include <ftw.h>
 #include <libgen.h>
 #include <limits.h>
