@@ -192,6 +192,26 @@ static void test_api__redefines_only_on_request(void)
 	CU_ASSERT_EQUAL(process_vm_call(&p, "UndefineVm", "web", NULL, &r), CODE_NOT_FOUND);
 }
 
+static void test_api__uuid_in_capitals_is_the_same_vm(void)
+{
+	static const char cfg[] = "name='other'\nmemory=64\nkernel='/k'\n"
+				  "uuid='AAAAAAAA-0000-4000-8000-000000000001'\n";
+	WITH_PROCESS(p);
+	WITH_RESULT(r);
+
+	CU_ASSERT_EQUAL(process_define(&p, UUID_A, "web", NULL, &r), CODE_OK);
+	wait_for_host(&p);
+	runs(&p, "StartVm", "web");
+	CU_ASSERT_EQUAL(define_text(&p, true, cfg, false, false, &r), CODE_ALREADY_EXISTS);
+	CU_ASSERT_EQUAL(define_text(&p, true, cfg, false, true, &r), CODE_FAILED_PRECONDITION);
+	has_message(&r, "is not halted, it is domain 1");
+	runs(&p, "DestroyVm", "web");
+	CU_ASSERT_EQUAL(define_text(&p, true, cfg, false, true, &r), CODE_OK);
+	CU_ASSERT_STRING_EQUAL(defined(&r)->vm->uuid, UUID_A);
+	CU_ASSERT_EQUAL(get(&p, UUID_A, &r), CODE_OK);
+	CU_ASSERT_STRING_EQUAL(state_of(&r)->name, "other");
+}
+
 static void test_api__undefine_needs_the_host(void)
 {
 	WITH_PROCESS(p);
@@ -628,6 +648,7 @@ int main(void)
 		UNIT_TEST(test_api__defines_from_files),
 		UNIT_TEST(test_api__tells_everything_that_is_wrong),
 		UNIT_TEST(test_api__redefines_only_on_request),
+		UNIT_TEST(test_api__uuid_in_capitals_is_the_same_vm),
 		UNIT_TEST(test_api__undefine_needs_the_host),
 		UNIT_TEST(test_api__adopts_a_running_domain),
 		UNIT_TEST(test_api__runs_a_life),

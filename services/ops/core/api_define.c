@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "libcommon/log.h"
+#include "libcommon/uuid.h"
 #include "services/ops/core/api.h"
 #include "services/ops/core/limits.h"
 #include "services/ops/core/pb.h"
@@ -48,6 +49,22 @@ static int read_source(struct definition *d, const Xenmesh__V1__DefineVmRequest 
 	}
 }
 
+/* The table knows canonical UUIDs only. */
+static int make_canonical(Xenmesh__V1__VmConfig *config)
+{
+	struct uuid u;
+	char text[37];
+
+	if (config->uuid[0] == '\0') {
+		return 0; /* by its name, or a new one */
+	}
+	if (uuid_parse(config->uuid, &u) < 0) {
+		return -EINVAL;
+	}
+	uuid_format(&u, text);
+	return pb_set(&config->uuid, text);
+}
+
 /* False after the call was failed. */
 static bool read_definition(struct definition *d, struct bus_call *call,
 			    const Xenmesh__V1__DefineVmRequest *q)
@@ -56,6 +73,9 @@ static bool read_definition(struct definition *d, struct bus_call *call,
 
 	if (r == 0) {
 		r = vmconfig_check(d->config, &d->errors);
+	}
+	if (r == 0) {
+		r = make_canonical(d->config);
 	}
 	if (r == 0 && strbuf_error(&d->warnings) == 0) {
 		return true;
