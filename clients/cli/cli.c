@@ -109,23 +109,22 @@ int cli_options(int *argc, char **argv, const struct cli_option *options, size_t
 
 struct bus_client *cli_client(struct cli *cli, const char *service)
 {
-	int r;
+	struct cli_client *c;
 
-	for (size_t i = 0; i < ARRAY_LEN(cli->clients); i++) {
-		if (cli->client_names[i] && streq(cli->client_names[i], service)) {
-			return cli->clients[i];
+	for (c = cli->clients; c; c = c->next) {
+		if (streq(c->name, service)) {
+			return c->bus;
 		}
-		if (cli->client_names[i]) {
-			continue;
-		}
-		r = bus_client_new(&cli->clients[i], cli->loop, cli->topology, service, CLI_NAME);
-		if (r < 0) {
-			return NULL;
-		}
-		cli->client_names[i] = strdup(service);
-		return cli->clients[i];
 	}
-	return NULL;
+	c = calloc(1, sizeof(*c) + strlen(service) + 1);
+	if (!c || bus_client_new(&c->bus, cli->loop, cli->topology, service, CLI_NAME) < 0) {
+		free(c);
+		return NULL;
+	}
+	memcpy(c->name, service, strlen(service) + 1);
+	c->next = cli->clients;
+	cli->clients = c;
+	return c->bus;
 }
 
 struct waiting {
@@ -154,6 +153,16 @@ static void on_result(struct bus_client *c _unused_, const struct bus_result *re
 	}
 }
 
+static const char *uuid_text(struct cli *cli, const struct uuid *id)
+{
+	char *text = arena_alloc(&cli->arena, 37);
+
+	if (text) {
+		uuid_format(id, text);
+	}
+	return text;
+}
+
 void cli_call(struct cli *cli, const char *service, const char *method,
 	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply)
 {
@@ -165,6 +174,7 @@ void cli_call(struct cli *cli, const char *service, const char *method,
 	const struct bus_method *m = bus_method_find(method);
 	struct bus_client *client = cli_client(cli, service);
 	struct waiting w = { .cli = cli, .reply = reply };
+	struct uuid id;
 	int r;
 
 	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "" };
@@ -176,8 +186,14 @@ void cli_call(struct cli *cli, const char *service, const char *method,
 					      service, topology_origin(cli->topology));
 		return;
 	}
-	if (cli->has_request_id && m && m->mutating) {
-		options.request_id = &cli->request_id;
+	if (m && m->mutating) {
+		if (cli->has_request_id) {
+			id = cli->request_id;
+		} else {
+			uuid_random(&id);
+		}
+		options.request_id = &id;
+		reply->repeat_id = uuid_text(cli, &id);
 	}
 	r = bus_client_call(client, method, request, &options, on_result, &w, NULL);
 	if (r < 0) {
@@ -222,6 +238,12 @@ int cli_fail(const struct cli_reply *reply)
 	}
 	cli_error("%s",
 		  reply->message && *reply->message ? reply->message : bus_code_name(reply->code));
+	if (reply->repeat_id &&
+	    (reply->code == CODE_UNAVAILABLE || reply->code == CODE_DEADLINE_EXCEEDED)) {
+		cli_error("it may have been accepted all the same; repeat it safely with "
+			  "--request-id %s",
+			  reply->repeat_id);
+	}
 	return cli_exit_code(reply->code);
 }
 
@@ -243,14 +265,8 @@ int cli_resolve_vm(struct cli *cli, const char *vm, const char **uuid)
 	int r;
 
 	if (!uuid_parse(vm, &u)) {
-		char *text = arena_alloc(&cli->arena, 37);
-
-		if (!text) {
-			return CLI_FAILURE;
-		}
-		uuid_format(&u, text);
-		*uuid = text;
-		return CLI_OK;
+		*uuid = uuid_text(cli, &u);
+		return *uuid ? CLI_OK : CLI_FAILURE;
 	}
 	request.vm = (char *)vm;
 	r = cli_call_ok(cli, "ops", "xenmesh.v1.Ops/GetVm", &request.base, &state);

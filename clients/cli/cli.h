@@ -30,9 +30,14 @@ struct cli {
 	uint32_t timeout_ms;	/* --timeout, 0 = the default of each command */
 	struct uuid request_id; /* --request-id */
 	bool has_request_id;
-	struct arena arena;	       /* of the running command */
-	struct bus_client *clients[8]; /* one per service, made on first use */
-	char *client_names[8];
+	struct arena arena;	    /* of the running command */
+	struct cli_client *clients; /* one per service, made on first use */
+};
+
+struct cli_client {
+	struct cli_client *next;
+	struct bus_client *bus;
+	char name[];
 };
 
 /* A command or group. `run` gets the arguments after the command's own words. */
@@ -66,8 +71,10 @@ struct cli_reply {
 	int code;
 	const char *message;
 	const ProtobufCMessage *payload; /* in cli->arena, NULL unless OK */
+	const char *repeat_id;		 /* of a mutating call: its request id; else NULL */
 };
 
+/* NULL when the topology has no such service. */
 struct bus_client *cli_client(struct cli *cli, const char *service);
 /* Calls and waits; everything of the reply lives in cli->arena. timeout_ms 0 = default 5 s. */
 void cli_call(struct cli *cli, const char *service, const char *method,

@@ -305,6 +305,19 @@ static void print_method(const struct bus_method *m)
 	}
 }
 
+static struct json_object *method_json(const struct bus_method *m)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "name", json_object_new_string(m->name));
+	json_object_object_add(o, "role", json_object_new_string(bus_role_name(m->role)));
+	json_object_object_add(o, "mutating", json_object_new_boolean(m->mutating));
+	json_object_object_add(o, "input", json_object_new_string(m->input->name));
+	json_object_object_add(o, "output", json_object_new_string(m->output->name));
+	json_object_object_add(o, "doc", json_object_new_string(m->doc));
+	return o;
+}
+
 static int describe_service(struct cli *cli, const char *service)
 {
 	Xenmesh__V1__DescribeRequest request = XENMESH__V1__DESCRIBE_REQUEST__INIT;
@@ -339,7 +352,11 @@ int cmd_bus_describe(struct cli *cli, int argc, char **argv)
 	}
 	if (!argc) {
 		for (size_t i = 0; i < bus_n_methods; i++) {
-			print_method(&bus_methods[i]);
+			if (cli->json) {
+				cli_print_json(method_json(&bus_methods[i]));
+			} else {
+				print_method(&bus_methods[i]);
+			}
 		}
 		return CLI_OK;
 	}
@@ -347,6 +364,10 @@ int cmd_bus_describe(struct cli *cli, int argc, char **argv)
 		return describe_service(cli, argv[0]);
 	}
 	m = bus_method_find(argv[0]);
+	if (m && cli->json) {
+		cli_print_json(method_json(m));
+		return CLI_OK;
+	}
 	if (m) {
 		print_method(m);
 		print_message_type(m->input);
@@ -405,9 +426,14 @@ static struct json_object *read_data(const char *data)
 		return json_object_new_object();
 	}
 	o = data[0] == '@' ? json_object_from_file(data + 1) : json_tokener_parse_verbose(data, &e);
-	if (!o) {
-		cli_error("--data: %s",
-			  data[0] == '@' ? json_util_get_last_err() : json_tokener_error_desc(e));
+	if (!o && data[0] == '@') {
+		cli_error("--data: %s", json_util_get_last_err());
+	} else if (!o && e != json_tokener_success) {
+		cli_error("--data: %s", json_tokener_error_desc(e));
+	} else if (!json_object_is_type(o, json_type_object)) {
+		cli_error("--data wants a JSON object, {...}");
+		json_object_put(o);
+		o = NULL;
 	}
 	return o;
 }
@@ -437,7 +463,7 @@ static int build_request(struct cli *cli, const struct bus_method *m, const char
 {
 	_cleanup_(strbuf_deinit) struct strbuf error = STRBUF_NULL;
 	struct json_object *o = read_data(data);
-	int r = o ? CLI_OK : CLI_FAILURE;
+	int r = o ? CLI_OK : CLI_USAGE;
 
 	for (int i = 0; !r && i < argc; i++) {
 		r = add_argument(o, argv[i]);

@@ -42,7 +42,7 @@ static const char *service_of(const struct events *ev, const struct bus_sub *sub
 
 static void summarize_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
 {
-	printf("%s %s", vm->name,
+	printf("%s %s", cli_text(cli, vm->name, strlen(vm->name)),
 	       cli_enum(cli, &xenmesh__v1__power_state__descriptor, (int)vm->power_state,
 			"POWER_STATE_"));
 	if (vm->domid >= 0) {
@@ -56,9 +56,11 @@ static void summarize_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
 
 static void summarize_task(struct cli *cli, const Xenmesh__V1__Task *t)
 {
-	printf("%s %s %s %.0f%% %s", t->vm_name, t->method,
+	const char *text = t->error ? t->error->message : t->step;
+
+	printf("%s %s %s %.0f%% %s", cli_text(cli, t->vm_name, strlen(t->vm_name)), t->method,
 	       cli_enum(cli, &xenmesh__v1__task_state__descriptor, (int)t->state, "TASK_STATE_"),
-	       t->progress * 100, t->error ? t->error->message : t->step);
+	       t->progress * 100, cli_text(cli, text, strlen(text)));
 }
 
 static const char *or_unknown(struct cli *cli, ProtobufCBinaryData text)
@@ -224,8 +226,12 @@ static int subscribe(struct events *ev, const char *only, char **prefixes, size_
 		const char *name = topology_service_at(cli->topology, i)->name;
 		int r;
 
-		if ((only && !streq(name, only)) || ev->n_subs == SERVICES_MAX) {
+		if (only && !streq(name, only)) {
 			continue;
+		}
+		if (ev->n_subs == SERVICES_MAX) {
+			cli_error("more than %d services: choose one with --service", SERVICES_MAX);
+			return CLI_FAILURE;
 		}
 		ev->names[ev->n_subs] = name;
 		r = bus_sub_new(&ev->subs[ev->n_subs], cli->loop, cli->topology, name,

@@ -20,7 +20,7 @@ static bool has_ended(const Xenmesh__V1__Task *t)
 
 int cli_task_report(struct cli *cli, const Xenmesh__V1__Task *t)
 {
-	const char *name = *t->vm_name ? t->vm_name : t->vm;
+	const char *name = *t->vm_name ? cli_text(cli, t->vm_name, strlen(t->vm_name)) : t->vm;
 
 	if (cli->json) {
 		cli_print_message(&t->base);

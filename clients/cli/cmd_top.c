@@ -45,8 +45,9 @@ static const char *number(struct arena *arena, double value, const char *suffix)
 	return isnan(value) ? "-" : arena_printf(arena, "%.1f%s", value, suffix);
 }
 
-static const char *row_text(struct arena *a, const struct top_row *r)
+static const char *row_text(struct cli *cli, const struct top_row *r)
 {
+	struct arena *a = &cli->arena;
 	const char *max = r->max_memory_kib ? arena_printf(a, "%" PRIu64, r->max_memory_kib)
 					    : "no limit";
 
@@ -54,8 +55,8 @@ static const char *row_text(struct arena *a, const struct top_row *r)
 			    "%10.10s %6s %10.0f %7s %10" PRIu64 " %6s %10s %5" PRIu32
 			    " %4zu %9" PRIu64 " %9" PRIu64 " %9s %9s %4zu %8" PRIu64 " %8" PRIu64
 			    " %10" PRIu64 " %10" PRIu64 " %9s %9s %6" PRIu32,
-			    r->name, r->state, (double)r->cpu_ns / 1e9,
-			    number(a, r->cpu_percent, ""), r->memory_kib,
+			    cli_text(cli, r->name, strlen(r->name)), r->state,
+			    (double)r->cpu_ns / 1e9, number(a, r->cpu_percent, ""), r->memory_kib,
 			    number(a, r->memory_percent, ""), max, r->vcpus, r->n_vifs,
 			    r->net_tx_bytes / 1024, r->net_rx_bytes / 1024,
 			    number(a, r->net_tx_rate / 1024, ""),
@@ -149,7 +150,7 @@ static void print_batch(struct cli *cli, const struct top_view *v)
 	puts(summary_text(cli, v));
 	puts(header);
 	for (size_t i = 0; i < v->n_rows; i++) {
-		puts(row_text(&cli->arena, &v->rows[i]));
+		puts(row_text(cli, &v->rows[i]));
 	}
 	fflush(stdout);
 }
@@ -167,7 +168,7 @@ static void draw_screen(const struct top *top, const struct top_view *v)
 	mvaddnstr(2, 0, header, COLS);
 	attroff(A_REVERSE);
 	for (size_t i = 0; i < v->n_rows && (int)i + 3 < LINES - 1; i++) {
-		mvaddnstr((int)i + 3, 0, row_text(&cli->arena, &v->rows[i]), COLS);
+		mvaddnstr((int)i + 3, 0, row_text(cli, &v->rows[i]), COLS);
 	}
 	mvaddnstr(LINES - 1, 0, "sort by: c cpu  m mem  n net  b vbd  a name  d domid    q quit",
 		  COLS);

@@ -184,6 +184,17 @@ static int run(struct cli *cli, int argc, char **argv)
 	return wrong_word(argc, argv);
 }
 
+static void free_clients(struct cli *cli)
+{
+	while (cli->clients) {
+		struct cli_client *c = cli->clients;
+
+		cli->clients = c->next;
+		bus_client_free(c->bus);
+		free(c);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct cli cli = { .color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
@@ -196,10 +207,12 @@ int main(int argc, char **argv)
 	log_set_level(LOG_LEVEL_ERROR);
 	arena_init(&cli.arena, 256U << 20);
 	status = run(&cli, argc - 1, argv + 1);
-	for (size_t i = 0; i < ARRAY_LEN(cli.clients); i++) {
-		bus_client_free(cli.clients[i]);
-		free(cli.client_names[i]);
+	/* A truncated listing must not look like a whole one. */
+	if ((fflush(stdout) || ferror(stdout)) && !status) {
+		cli_error("cannot write the output: %s", strerror(errno));
+		status = CLI_FAILURE;
 	}
+	free_clients(&cli);
 	arena_deinit(&cli.arena);
 	topology_free(cli.topology);
 	sd_event_unref(cli.loop);
