@@ -94,35 +94,40 @@ static int bind_socket(int fd, const char *path)
 	return r;
 }
 
-static int open_socket(struct sp_listener *l)
+/* Of a socket that is bound: know it again, and listen. */
+static int begin(struct sp_listener *l)
 {
 	struct stat st;
+	int r;
+
+	if (lstat(l->path, &st) == 0) {
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+	}
+	if (listen(l->fd, SOMAXCONN) < 0) {
+		return err_errno();
+	}
+	r = sd_event_add_io(l->loop, &l->io, l->fd, EPOLLIN, on_connection, l);
+	return r < 0 ? r : 0;
+}
+
+static int open_socket(struct sp_listener *l)
+{
 	int r = sp_path_prepare(l->path, l->peer_protocol);
 
 	if (r < 0) {
 		return r;
 	}
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (l->fd < 0) {
-		return err_trace(err_errno());
+	r = l->fd < 0 ? err_errno() : bind_socket(l->fd, l->path);
+	if (r == 0) {
+		r = begin(l);
 	}
-	r = bind_socket(l->fd, l->path);
 	if (r < 0) {
-		l->fd = xclose(l->fd);
-		return err_trace(r);
-	}
-	if (lstat(l->path, &st) == 0) {
-		l->dev = st.st_dev;
-		l->ino = st.st_ino;
-	}
-	r = listen(l->fd, SOMAXCONN) < 0
-		    ? err_errno()
-		    : sd_event_add_io(l->loop, &l->io, l->fd, EPOLLIN, on_connection, l);
-	if (r < 0) {
+		log_error("cannot listen on %s: %s", l->path, err_text(r));
 		close_socket(l);
-		return err_trace(r);
 	}
-	return 0;
+	return r;
 }
 
 static int on_check(void *userdata)
@@ -171,7 +176,6 @@ int sp_listener_new(struct sp_listener **out, sd_event *loop, const char *path,
 		r = loop_ticker_new(&l->ticker, loop, CHECK_US, on_check, l);
 	}
 	if (r < 0) {
-		log_error("cannot listen on %s: %s", path, err_text(r));
 		sp_listener_free(l);
 		return r;
 	}
