@@ -6,6 +6,7 @@
  * this.  Its operations end at the sixth poll after their start, so that things
  * can happen while they run.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,6 +58,7 @@ static struct {
 	uint64_t free_kib;
 	int cancel_fd; /* >= 0: the core's end; a cancel comes from it while the operation runs */
 	int close_fd;  /* >= 0: the core's end closes meanwhile */
+	int link_fd;   /* > 0: the worker's end, which what libxl starts must not inherit */
 } host;
 
 static void note(const char *call)
@@ -231,6 +233,7 @@ int libxl_domain_create_new(libxl_ctx *ctx _unused_, libxl_domain_config *config
 			    const libxl_asyncprogress_how *console _unused_)
 {
 	note("create");
+	CU_ASSERT(host.link_fd == 0 || (fcntl(host.link_fd, F_GETFD) & FD_CLOEXEC));
 	CU_ASSERT_STRING_EQUAL(config->c_info.name, "g1");
 	host.domid_out = domid;
 	host.logger->progress(host.logger, "xc", "building", 40, 4, 10);

@@ -2,9 +2,13 @@
 /*
  * When the link closes during an operation the operation goes on: the core is
  * restarting and will look at the host.  Only what it said is then not heard.
+ *
+ * The core learns of our death by the end of the link, so scripts and device
+ * models that libxl starts do not inherit it.
  */
 #include "services/ops/worker/worker.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "libcommon/err.h"
@@ -187,7 +191,7 @@ static int wait_request(struct worker *w)
 int worker_run(int fd)
 {
 	struct worker w = { 0 };
-	int r = sd_event_new(&w.loop);
+	int r = fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? err_errno() : sd_event_new(&w.loop);
 
 	lines_init(&w.lines, on_line, on_libxl_progress, &w);
 	if (r < 0) {
