@@ -6,7 +6,10 @@
 
 const struct bus_engine *bus_engine_for(const char *url)
 {
-	if (str_starts(url, "ipc://") || str_starts(url, "tcp://")) {
+	if (str_starts(url, "ipc://")) {
+		return &bus_engine_sp;
+	}
+	if (str_starts(url, "tcp://")) {
 		return &bus_engine_nng;
 	}
 	return NULL;
