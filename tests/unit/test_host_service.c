@@ -24,6 +24,8 @@ struct core {
 	bool is_closed;
 	char log[8192]; /* what came, one word a message */
 	char domain_log[4096];
+	size_t n_table_domains; /* of the newest table */
+	uint64_t table_ns;
 	uint64_t worker_id;
 	bool worker_ok;
 	char worker_error[128];
@@ -110,6 +112,8 @@ static int on_message(struct link *l _unused_, const ProtobufCMessage *base, int
 		break;
 	case XENMESH__HOST__FROM_HOST__BODY_TABLE:
 		add_word(c->log, sizeof(c->log), "table");
+		c->n_table_domains = m->table->n_domains;
+		c->table_ns = m->table->read_ns;
 		for (size_t i = 0; i < m->table->n_domains; i++) {
 			log_domain(c, m->table->domains[i]);
 		}
@@ -200,6 +204,16 @@ static void send_spawn(struct core *c, uint64_t id)
 		CU_ASSERT(holds_);                                             \
 	} while (0)
 
+static void send_resync(struct core *c)
+{
+	Xenmesh__Host__ToHost message = XENMESH__HOST__TO_HOST__INIT;
+	Xenmesh__Host__Resync resync = XENMESH__HOST__RESYNC__INIT;
+
+	message.body_case = XENMESH__HOST__TO_HOST__BODY_RESYNC;
+	message.resync = &resync;
+	CU_ASSERT_EQUAL(link_send(c->link, &message.base, -1), 0);
+}
+
 static void pause_domain(struct fixture *f, unsigned int domid)
 {
 	xc_domaininfo_t *info = fake_find(f->hv, domid);
@@ -252,8 +266,6 @@ static void test_changes(void)
 
 static void test_several_cores(void)
 {
-	Xenmesh__Host__ToHost message = XENMESH__HOST__TO_HOST__INIT;
-	Xenmesh__Host__Resync resync = XENMESH__HOST__RESYNC__INIT;
 	struct core *first, *second;
 	struct fixture f;
 
@@ -268,15 +280,47 @@ static void test_several_cores(void)
 	RUN_UNTIL(&f, strstr(first->domain_log, "both") && strstr(second->domain_log, "both"));
 	/* One asks again, the other does not notice. */
 	first->log[0] = second->log[0] = '\0';
-	message.body_case = XENMESH__HOST__TO_HOST__BODY_RESYNC;
-	message.resync = &resync;
-	CU_ASSERT_EQUAL(link_send(first->link, &message.base, -1), 0);
+	send_resync(first);
 	RUN_UNTIL(&f, strstr(first->log, "state table"));
 	CU_ASSERT_PTR_NULL(strstr(second->log, "table"));
 	/* One goes, the other goes on. */
 	first->link = link_free(first->link);
 	fake_set(f.xs, "/local/domain/1/name", "alone");
 	RUN_UNTIL(&f, strstr(second->domain_log, "alone"));
+	teardown(&f);
+}
+
+/* The answer is what Xen says after the question, not what was known before. */
+static void test_resync_reads_anew(void)
+{
+	uint64_t asked_ns;
+	struct fixture f;
+	struct core *c;
+
+	setup(&f);
+	c = connect_core(&f, 0);
+	send_hello(c);
+	RUN_UNTIL(&f, strstr(c->log, "sample")); /* the next scan is a second away */
+	CU_ASSERT_EQUAL(c->n_table_domains, 2);
+	c->log[0] = c->domain_log[0] = '\0';
+	fake_add(f.hv, 2, 2);
+	fake_drop(f.hv, 1);
+	asked_ns = clock_boot_ns();
+	send_resync(c);
+	RUN_UNTIL(&f, strstr(c->log, "table"));
+	CU_ASSERT_PTR_NULL(strstr(c->log, "sample"));
+	CU_ASSERT_EQUAL(c->n_table_domains, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(c->domain_log, "2::2"));
+	CU_ASSERT_PTR_NULL(strstr(c->domain_log, "1:"));
+	CU_ASSERT(c->table_ns >= asked_ns && c->table_ns <= clock_boot_ns());
+	/* Xen does not answer: what was known, of no age. */
+	c->log[0] = '\0';
+	f.hv->error = -EIO;
+	send_resync(c);
+	RUN_UNTIL(&f, strstr(c->log, "table"));
+	CU_ASSERT_EQUAL(c->n_table_domains, 2);
+	CU_ASSERT_EQUAL(c->table_ns, 0);
+	f.hv->error = 0;
 	teardown(&f);
 }
 
@@ -476,8 +520,8 @@ static void test_socket_that_cannot_be_made(void)
 }
 
 UNIT_MAIN("host_service", UNIT_TEST(test_everything_after_the_hello), UNIT_TEST(test_changes),
-	  UNIT_TEST(test_several_cores), UNIT_TEST(test_xenstored_comes_back),
-	  UNIT_TEST(test_worker), UNIT_TEST(test_worker_that_cannot_start),
-	  UNIT_TEST(test_too_many_workers), UNIT_TEST(test_no_hello),
-	  UNIT_TEST(test_silent_connections), UNIT_TEST(test_places_are_limited),
-	  UNIT_TEST(test_socket_that_cannot_be_made))
+	  UNIT_TEST(test_several_cores), UNIT_TEST(test_resync_reads_anew),
+	  UNIT_TEST(test_xenstored_comes_back), UNIT_TEST(test_worker),
+	  UNIT_TEST(test_worker_that_cannot_start), UNIT_TEST(test_too_many_workers),
+	  UNIT_TEST(test_no_hello), UNIT_TEST(test_silent_connections),
+	  UNIT_TEST(test_places_are_limited), UNIT_TEST(test_socket_that_cannot_be_made))

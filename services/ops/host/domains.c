@@ -508,3 +508,9 @@ const struct host_domain *host_domains_at(const struct host_domains *d, size_t i
 {
 	return d->table[i];
 }
+
+const struct host_domain *host_domains_tell(struct host_domains *d, size_t i)
+{
+	d->table[i]->is_told = true;
+	return d->table[i];
+}

@@ -38,7 +38,7 @@ struct host_domain {
 	struct xenstore_watch *name_watch;
 	bool has_start_time;
 	bool is_changed; /* by a scan, not yet told */
-	bool is_told;	 /* changed() was called: what is read from xenstore is known */
+	bool is_told;	 /* changed() was called, or host_domains_tell(): gone() will be, too */
 	unsigned int dirty;
 	uint64_t window_ns; /* of the limit on reads that a guest can cause */
 	unsigned int n_reads;
@@ -71,6 +71,8 @@ bool host_domains_refresh(struct host_domains *d, uint64_t budget_us);
 size_t host_domains_count(const struct host_domains *d);
 /* Ascending domid. */
 const struct host_domain *host_domains_at(const struct host_domains *d, size_t i);
+/* The i-th is told without changed(), also when it was not read yet. */
+const struct host_domain *host_domains_tell(struct host_domains *d, size_t i);
 /* What the core is told of it; points into the domain. */
 void host_domain_message(const struct host_domain *domain, Xenmesh__Host__Domain *out);
 Xenmesh__V1__PowerState host_domain_power_state(const struct host_domain *domain);

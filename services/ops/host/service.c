@@ -23,6 +23,7 @@
 #define STATE_EVERY    10 /* samples */
 #define ARENA_LIMIT    (64U << 20)
 #define REFRESH_ALL_US (600 * USEC_PER_SEC)
+#define REFRESH_NEW_US (100 * USEC_PER_MSEC) /* before a table; the rest is told later */
 
 struct host_service {
 	struct hypervisor *hv;
@@ -105,8 +106,8 @@ static int send_state(struct host_service *s, struct link *peer)
 	return 0;
 }
 
-/* Domains that were not read yet are told as soon as they are. */
-static int send_table(struct host_service *s, struct link *peer)
+/* All domains there are. What of them was not read from xenstore yet is told as soon as it is. */
+static int send_table(struct host_service *s, struct link *peer, uint64_t read_ns)
 {
 	Xenmesh__Host__FromHost message = XENMESH__HOST__FROM_HOST__INIT;
 	Xenmesh__Host__DomainTable table = XENMESH__HOST__DOMAIN_TABLE__INIT;
@@ -118,14 +119,11 @@ static int send_table(struct host_service *s, struct link *peer)
 		return -ENOMEM;
 	}
 	table.domains = pointers;
-	table.read_ns = clock_boot_ns();
+	table.n_domains = n;
+	table.read_ns = read_ns;
 	for (size_t i = 0; i < n; i++) {
-		const struct host_domain *domain = host_domains_at(s->domains, i);
-
-		if (domain->is_told) {
-			pointers[table.n_domains] = &domains[i];
-			host_domain_message(domain, pointers[table.n_domains++]);
-		}
+		pointers[i] = &domains[i];
+		host_domain_message(host_domains_tell(s->domains, i), pointers[i]);
 	}
 	message.body_case = XENMESH__HOST__FROM_HOST__BODY_TABLE;
 	message.table = &table;
@@ -136,12 +134,21 @@ static int send_table(struct host_service *s, struct link *peer)
 static void on_send_all(struct link *peer, void *userdata)
 {
 	struct host_service *s = userdata;
-	int r = send_state(s, peer);
+	uint64_t read_ns = clock_boot_ns(); /* before: the table is at least that new */
+	int r = host_domains_scan(s->domains);
 
+	if (r < 0) {
+		log_error("cannot list the domains: %s", err_text(r));
+		read_ns = 0; /* the last known ones are of an unknown age */
+	}
+	if (host_domains_refresh(s->domains, REFRESH_NEW_US)) {
+		host_watcher_wake(s->watcher);
+	}
+	r = send_state(s, peer);
 	if (r < 0) {
 		log_error("cannot read the state of the host: %s", err_text(r));
 	}
-	r = send_table(s, peer);
+	r = send_table(s, peer, read_ns);
 	if (r < 0) {
 		log_error("cannot send the table of domains: %s", err_text(r));
 	}
