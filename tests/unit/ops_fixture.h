@@ -68,6 +68,7 @@ static inline void ops_start(struct ops_fixture *f)
 		.settle_ms = 2000,
 		.recover_none_ms = 150,
 		.recover_half_ms = 400,
+		.ask_again_ms = 50,
 		.reboot_delay_ms = 100,
 	};
 }

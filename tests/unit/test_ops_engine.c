@@ -137,6 +137,73 @@ static void test_engine__gives_up_when_not_even_acknowledged(void)
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
+/* Only time that is over leads to force. */
+static void test_engine__asks_again_when_asking_fails(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_worker_dying = true;
+	id = shut_down(&f, TASK_SHUTDOWN, 60, true);
+	WAIT(&f, f.host.n_asks >= 2);
+	f.host.is_worker_dying = false;
+	f.host.has_no_workers = true;
+	WAIT(&f, ops_has_step(&f, id, "asked again"));
+	f.host.has_no_workers = false;
+	f.host.fail_code = CODE_DEADLINE_EXCEEDED; /* libxl's own time for the acknowledgement */
+	WAIT(&f, f.host.n_asks >= 4);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_RUNNING);
+	WAIT(&f, f.core->engine.n_workers == 0); /* the pause holds no place */
+	f.host.fail_code = 0;
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+}
+
+static void test_engine__asking_that_fails_lasts_its_time(void)
+{
+	WITH_OPS(f);
+	uint64_t began_ns = clock_boot_ns();
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.fail_code = CODE_INTERNAL;
+	id = shut_down(&f, TASK_SHUTDOWN, 1, false);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT(clock_boot_ns() - began_ns >= NSEC_PER_SEC);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_DEADLINE_EXCEEDED);
+	CU_ASSERT(ops_has_message(&f, id, "could not be asked the last time: it does not work"));
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+}
+
+/* Waiting is of no use then. */
+static void test_engine__guest_that_does_not_listen(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.fail_code = CODE_FAILED_PRECONDITION;
+	id = shut_down(&f, TASK_SHUTDOWN, 3600, false);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_FAILED_PRECONDITION);
+
+	f.host.is_holding = true;
+	id = shut_down(&f, TASK_SHUTDOWN, 3600, true);
+	WAIT(&f, fakehost_worker(&f.host));
+	CU_ASSERT(fakehost_release(&f.host));
+	f.host.fail_code = 0;
+	WAIT(&f, f.host.n_destroys == 1);
+	CU_ASSERT(fakehost_release(&f.host));
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+}
+
 static void test_engine__preserves_when_told_so(void)
 {
 	WITH_OPS(f);
@@ -735,6 +802,9 @@ int main(void)
 		UNIT_TEST(test_engine__shuts_down),
 		UNIT_TEST(test_engine__gives_deaf_guests_up),
 		UNIT_TEST(test_engine__gives_up_when_not_even_acknowledged),
+		UNIT_TEST(test_engine__asks_again_when_asking_fails),
+		UNIT_TEST(test_engine__asking_that_fails_lasts_its_time),
+		UNIT_TEST(test_engine__guest_that_does_not_listen),
 		UNIT_TEST(test_engine__preserves_when_told_so),
 		UNIT_TEST(test_engine__reboots),
 		UNIT_TEST(test_engine__reboot_of_a_halted_vm_is_refused),

@@ -390,6 +390,7 @@ int engine_init(struct engine *e)
 		.settle_ms = OPS_SETTLE_WAIT_MS,
 		.recover_none_ms = OPS_RECOVER_NONE_MS,
 		.recover_half_ms = OPS_RECOVER_HALF_MS,
+		.ask_again_ms = OPS_ASK_AGAIN_MS,
 	};
 
 	e->waits = waits;

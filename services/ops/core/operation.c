@@ -355,8 +355,10 @@ static void guest_time_over(struct operation *op)
 	}
 	operation_end(op, TASK_FAILED, CODE_DEADLINE_EXCEEDED,
 		      "the guest did not end within %u s; it may still do so; try again with "
-		      "force, or destroy it",
-		      op->task->timeout_s);
+		      "force, or destroy it%s%s",
+		      op->task->timeout_s,
+		      op->ask_error[0] ? "; it could not be asked the last time: " : "",
+		      op->ask_error);
 }
 
 /* ---- the end of a worker's work ---- */
@@ -385,20 +387,54 @@ static void settle_time_over(struct operation *op)
 	operation_set_step(op, STEP_SETTLE, op->engine->waits.settle_ms, NULL);
 }
 
+static uint64_t guest_ms_left(const struct operation *op)
+{
+	return (op->guest_until_ns - MIN(clock_boot_ns(), op->guest_until_ns)) / NSEC_PER_MSEC;
+}
+
+/* The guest keeps its time, whatever happened to the worker. */
+static void ask_failed(struct operation *op, const struct workerlink_result *result)
+{
+	if (op->is_stopping || guest_ms_left(op) == 0) {
+		guest_time_over(op);
+		return;
+	}
+	snprintf(op->ask_error, sizeof(op->ask_error), "%.*s", (int)sizeof(op->ask_error) - 1,
+		 result->message);
+	operation_set_step(op, STEP_AGAIN,
+			   1 + MIN(op->engine->waits.ask_again_ms, guest_ms_left(op)),
+			   "the guest could not be asked; it is asked again");
+}
+
 static void phase_failed(struct operation *op, const struct workerlink_result *result)
 {
-	bool is_late = op->phase == PHASE_ASK && op->is_stopping;
+	/* The guest does not listen to such requests, so that waiting is of no use. */
+	bool is_deaf = result->is_told && result->code == CODE_FAILED_PRECONDITION;
 
 	hostlink_resync(op->engine->hostlink, "an operation failed");
 	if (op->is_cancelled) {
 		end_cancelled(op);
-	} else if (is_late || (op->phase == PHASE_ASK && op->task->is_forced)) {
+	} else if (op->phase == PHASE_ASK && !is_deaf) {
+		ask_failed(op, result);
+	} else if (op->phase == PHASE_ASK && op->task->is_forced) {
 		guest_time_over(op);
 	} else {
 		operation_end(op, TASK_FAILED, result->code, "%s",
 			      result->message[0] ? result->message
 						 : "the worker gave no reason; see the log lines");
 	}
+}
+
+/* Nothing was asked of a worker. */
+static void no_worker(struct operation *op, const char *what, int r)
+{
+	struct workerlink_result result = { .code = CODE_INTERNAL, .domid = -1 };
+	char text[OPS_TASK_TEXT_MAX];
+
+	snprintf(text, sizeof(text), "%s: %s", what, err_text(r));
+	result.message = text;
+	drop_worker(op);
+	phase_failed(op, &result);
 }
 
 static void on_done(const struct workerlink_result *result, void *userdata)
@@ -418,6 +454,7 @@ static void on_done(const struct workerlink_result *result, void *userdata)
 		if (op->phase == PHASE_CREATE) {
 			op->task->target_domid = copy.domid;
 		}
+		op->ask_error[0] = '\0';
 		settle(op);
 	} else if (was_at_work && (op->phase == PHASE_ASK || op->phase == PHASE_DESTROY) &&
 		   operation_is_reached(op)) {
@@ -500,14 +537,11 @@ static void on_ready(void *userdata)
 	}
 	r = send_request(op);
 	if (r < 0) {
-		operation_end(op, TASK_FAILED, CODE_INTERNAL,
-			      "the worker cannot be given its request: %s", err_text(r));
+		no_worker(op, "the worker cannot be given its request", r);
 		return;
 	}
 	if (op->phase == PHASE_ASK) {
-		uint64_t left_ns = op->guest_until_ns - MIN(clock_boot_ns(), op->guest_until_ns);
-
-		operation_set_step(op, STEP_WORKER, 1 + left_ns / NSEC_PER_MSEC, phase_text(op));
+		operation_set_step(op, STEP_WORKER, 1 + guest_ms_left(op), phase_text(op));
 	} else {
 		operation_set_step(op, STEP_WORKER, 0, phase_text(op));
 	}
@@ -584,8 +618,7 @@ static void want_worker(struct operation *op)
 		drop_worker(op);
 		wait_for_host(op);
 	} else if (r < 0) {
-		operation_end(op, TASK_FAILED, CODE_INTERNAL, "no worker can be started: %s",
-			      err_text(r));
+		no_worker(op, "no worker can be started", r);
 	}
 }
 
@@ -727,6 +760,13 @@ static int on_timer(sd_event_source *s _unused_, uint64_t usec _unused_, void *u
 	case STEP_STORE:
 		want_worker(op);
 		break;
+	case STEP_AGAIN:
+		if (guest_ms_left(op) == 0) {
+			guest_time_over(op);
+		} else {
+			operation_enter(op, PHASE_ASK);
+		}
+		break;
 	case STEP_WORKER:
 		worker_time_over(op);
 		break;
@@ -769,6 +809,7 @@ void operation_look(struct operation *op, enum host_news news)
 			want_worker(op);
 		}
 		break;
+	case STEP_AGAIN:
 	case STEP_GUEST:
 		if (host->is_connected && is_guest_ended(op)) {
 			operation_next(op);

@@ -44,6 +44,7 @@ enum operation_step {
 	STEP_STORE,   /* the journal to be writable */
 	STEP_SPAWN,   /* the worker to be there */
 	STEP_WORKER,  /* the worker to end */
+	STEP_AGAIN,   /* a pause before the guest is asked again */
 	STEP_GUEST,   /* the guest to end */
 	STEP_SETTLE,  /* the change to be seen */
 	STEP_RECOVER, /* something to be seen of what was done before a restart */
@@ -65,6 +66,7 @@ struct operation {
 	bool is_stopping;    /* in WORKER: it was told to, and has a limited time for it */
 	uint64_t delay_ms;   /* before it begins */
 	uint64_t guest_until_ns;
+	char ask_error[160]; /* why the guest could not be asked the last time; "" = it could */
 	uint64_t settle_ns;
 	struct workerlink *worker;
 	struct reservation *reservation;
