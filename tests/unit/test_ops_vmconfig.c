@@ -61,6 +61,7 @@ static void test_vmconfig__refuses_bad_texts(void)
 		CASE(name, "\xc3\xa4", "name: "),
 		CASE(name, "0123456789012345678901234567890123456789012345678901234567890123",
 		     "name: has 64"),
+		CASE(name, "17", "name: looks like a domid"),
 		CASE(name, "f47ac10b-58cc-4372-a567-0e02b2c3d479", "name: looks like a UUID"),
 		CASE(name, "F47AC10B-58CC-4372-A567-0E02B2C3D479", "name: looks like a UUID"),
 		CASE(uuid, "f47ac10b", "uuid: "),

@@ -142,6 +142,8 @@ static void check_name(struct checker *ck, const char *name)
 			 text_quote(name).text);
 	} else if (uuid_parse(name, &u) == 0) {
 		complain(ck, "name", "looks like a UUID");
+	} else if (len > 0 && strspn(name, "0123456789") == len) {
+		complain(ck, "name", "looks like a domid: it needs more than digits");
 	}
 }
 
