@@ -155,7 +155,6 @@ static inline const char *ops_submit(struct ops_fixture *f, enum task_kind kind,
 	CU_ASSERT_EQUAL(task_save(task), 0);
 	if (kind == TASK_DESTROY) {
 		CU_ASSERT_EQUAL(engine_save_overtaken(&f->core->engine, vm), 0);
-		engine_overtake(&f->core->engine, vm, task->id);
 	}
 	tasks_show(task);
 	CU_ASSERT_EQUAL(engine_submit(&f->core->engine, task), 0);

@@ -177,6 +177,30 @@ static void test_cancel__destroys_do_not_overtake_each_other(void)
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
 
+/* The guest wants to reboot; what is overtaken ends and must not give way to the policy. */
+static void test_cancel__destroy_comes_before_policy(void)
+{
+	WITH_OPS(f);
+	struct ops_id a, b;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_not_spawning = true;
+	a = ops_order(&f, TASK_PAUSE, UUID_A);
+	WAIT(&f, f.host.n_spawn_requests == 2);
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_SHUTDOWN);
+	f.host.is_not_spawning = false;
+	b = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_CANCELLED);
+	WAIT(&f, ops_is_ended(&f, b));
+	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	ops_run_for(&f, 50);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+}
+
 static void test_cancel__overtaken_reboot_does_not_create(void)
 {
 	WITH_OPS(f);
@@ -213,6 +237,7 @@ int main(void)
 		UNIT_TEST(test_cancel__destroy_overtakes),
 		UNIT_TEST(test_cancel__destroy_does_not_wait_for_ever),
 		UNIT_TEST(test_cancel__destroys_do_not_overtake_each_other),
+		UNIT_TEST(test_cancel__destroy_comes_before_policy),
 		UNIT_TEST(test_cancel__overtaken_reboot_does_not_create),
 	};
 

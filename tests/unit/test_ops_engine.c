@@ -572,7 +572,8 @@ static void test_engine__guests_ending_hold_no_places(void)
 static void test_engine__queue_is_bounded(void)
 {
 	WITH_OPS(f);
-	char buffer[128];
+	struct ops_id destroy;
+	char buffer[256];
 	int code = 0;
 	struct vm *vm;
 
@@ -587,6 +588,21 @@ static void test_engine__queue_is_bounded(void)
 	CU_ASSERT_PTR_NOT_NULL(engine_refuse(&f.core->engine, vm, TASK_START, false, &code, buffer,
 					     sizeof(buffer)));
 	CU_ASSERT_EQUAL(code, CODE_RESOURCE_EXHAUSTED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(buffer, "cancel some, or destroy the VM"));
+
+	/* There is always room for one destroy, whatever waits on all VMs. */
+	f.core->tasks.n_active += OPS_ACTIVE_MAX;
+	CU_ASSERT_PTR_NULL(engine_refuse(&f.core->engine, vm, TASK_DESTROY, false, &code, buffer,
+					 sizeof(buffer)));
+	f.core->tasks.n_active -= OPS_ACTIVE_MAX;
+	destroy = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT_PTR_NOT_NULL(engine_refuse(&f.core->engine, vm, TASK_DESTROY, false, &code,
+					     buffer, sizeof(buffer)));
+	CU_ASSERT_EQUAL(code, CODE_ALREADY_EXISTS);
+	CU_ASSERT_PTR_NOT_NULL(strstr(buffer, destroy.text));
+	ops_order(&f, TASK_START, UUID_A); /* that one would come after the destroy */
+	CU_ASSERT_PTR_NULL(engine_refuse(&f.core->engine, vm, TASK_DESTROY, false, &code, buffer,
+					 sizeof(buffer)));
 }
 
 /* ---- memory ---- */

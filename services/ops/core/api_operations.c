@@ -35,9 +35,6 @@ static void on_end(bool is_committed, void *userdata)
 	if (a->desired != STORE_DESIRED_UNKNOWN) {
 		a->vm->desired = a->desired;
 	}
-	if (a->task->kind == TASK_DESTROY) {
-		engine_overtake(e, a->vm, a->task->id); /* may free the VM */
-	}
 	tasks_show(a->task);
 	if (engine_submit(e, a->task) < 0) {
 		log_error("out of memory: task %s was ended", a->task->id);

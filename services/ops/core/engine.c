@@ -140,9 +140,19 @@ static struct operation *enqueue(struct engine *e, struct task *task)
 	return op;
 }
 
+static void overtake(struct vm *vm, const struct operation *by);
+
 int engine_submit(struct engine *e, struct task *task)
 {
-	return enqueue(e, task) ? 0 : -ENOMEM;
+	struct operation *op = enqueue(e, task);
+
+	if (!op) {
+		return -ENOMEM;
+	}
+	if (task->kind == TASK_DESTROY) {
+		overtake(op->vm, op);
+	}
+	return 0;
 }
 
 int engine_recover(struct engine *e, struct task *task)
@@ -179,19 +189,49 @@ void engine_operation_ended(struct engine *e, struct operation *op, const char *
 
 /* ---- before a call is accepted ---- */
 
+static bool is_full(const struct engine *e, const struct queue *q, int *code, char *buffer,
+		    size_t size)
+{
+	*code = CODE_RESOURCE_EXHAUSTED;
+	if (q && q->n >= OPS_QUEUE_MAX) {
+		snprintf(buffer, size,
+			 "%zu operations wait for this VM already; wait for them, cancel some, "
+			 "or destroy the VM",
+			 q->n);
+		return true;
+	}
+	if (e->tasks->n_active >= OPS_ACTIVE_MAX) {
+		snprintf(buffer, size,
+			 "%zu operations are under way or waiting already; wait until some have "
+			 "ended, or cancel some",
+			 e->tasks->n_active);
+		return true;
+	}
+	return false;
+}
+
+/* A destroy overtakes the rest, so it is never one too many; but one after another is of no use. */
+static bool is_doubled(const struct queue *q, int *code, char *buffer, size_t size)
+{
+	const struct operation *last = q ? list_entry(q->operations.prev, struct operation,
+						      in_queue)
+					 : NULL;
+
+	if (!last || last->task->kind != TASK_DESTROY) {
+		return false;
+	}
+	*code = CODE_ALREADY_EXISTS;
+	snprintf(buffer, size, "task %s destroys it already; wait for that one", last->task->id);
+	return true;
+}
+
 const char *engine_refuse(struct engine *e, const struct vm *vm, enum task_kind kind,
 			  bool is_forced, int *code, char *buffer, size_t size)
 {
 	const struct queue *q = vm->queue;
 
-	*code = CODE_RESOURCE_EXHAUSTED;
-	if (q && q->n >= OPS_QUEUE_MAX) {
-		snprintf(buffer, size, "%zu operations wait for this VM already", q->n);
-		return buffer;
-	}
-	if (e->tasks->n_active >= OPS_ACTIVE_MAX) {
-		snprintf(buffer, size, "%zu operations are under way or waiting already",
-			 e->tasks->n_active);
+	if (kind == TASK_DESTROY ? is_doubled(q, code, buffer, size)
+				 : is_full(e, q, code, buffer, size)) {
 		return buffer;
 	}
 	if (vm_is_dom0(vm) || (!q && e->host->is_connected)) {
@@ -241,20 +281,14 @@ static struct operation *next_victim(const struct queue *q)
 	return NULL;
 }
 
-void engine_overtake(struct engine *e _unused_, struct vm *vm, const char *by)
+/* `by` is in the queue already, so that what ends here gives way to nothing else. */
+static void overtake(struct vm *vm, const struct operation *by)
 {
-	struct queue *q = vm->queue;
-	bool is_left = q != NULL; /* the last operation takes the queue along */
+	struct operation *victim;
 	char reason[128];
 
-	snprintf(reason, sizeof(reason), "overtaken by the destroy of task %.36s", by);
-	while (is_left) {
-		struct operation *victim = next_victim(q);
-
-		if (!victim) {
-			return;
-		}
-		is_left = q->n > 1;
+	snprintf(reason, sizeof(reason), "overtaken by the destroy of task %.36s", by->task->id);
+	while ((victim = next_victim(vm->queue))) {
 		operation_cancel(victim, CODE_ABORTED, reason, true);
 	}
 }

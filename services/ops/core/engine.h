@@ -54,16 +54,15 @@ void engine_deinit(struct engine *e);
 /* NULL = a new operation of this kind may be tried on vm now; else why not, with *code. */
 const char *engine_refuse(struct engine *e, const struct vm *vm, enum task_kind kind,
 			  bool is_forced, int *code, char *buffer, size_t size);
-/* Queue a task that is shown already. -ENOMEM: it was ended as failed. */
+/* Queue a task that is shown already; a DestroyVm ends what waits and stops what is under way.
+ * -ENOMEM: it was ended as failed. */
 int engine_submit(struct engine *e, struct task *task);
 /* Of a task that had not ended when ops was stopped: queue it again, or find out what became of
  * it once the host process is there. */
 int engine_recover(struct engine *e, struct task *task);
 
-/* For DestroyVm: write the ends of waiting operations into the open transaction ... */
+/* For DestroyVm: write the ends of waiting operations into the open transaction. */
 int engine_save_overtaken(struct engine *e, struct vm *vm);
-/* ... and, after the commit, end those and stop the one under way. */
-void engine_overtake(struct engine *e, struct vm *vm, const char *by);
 
 /* Whether a task can be cancelled now; false with a reason otherwise. */
 bool engine_can_cancel(const struct task *task, const char **why);
