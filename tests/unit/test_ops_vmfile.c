@@ -134,6 +134,34 @@ static void test_vmfile__tells_mistakes_with_lines(void)
 	}
 }
 
+static void test_vmfile__loses_nothing(void)
+{
+	static const struct {
+		const char *text, *error;
+	} cases[] = {
+		{ "[vm]\nname=x\n\n[vbd xvda]\n; target = /dev/x\n[vif 0]\nmac=\n",
+		  "vm_file:4: [vbd xvda] has no keys" },
+		{ "[vm]\nname=x\n [vif 0]", "vm_file:3: [vif 0] has no keys" },
+		{ "[vm]\nname=x\n\tcmdline = a=1 ;b ro\n",
+		  "vm_file:3: a ';' after a blank would end the cmdline" },
+	};
+	static const char kept[] = "[vm]\nname=x ; a comment\ncmdline=a=1;2 ro\n";
+	_cleanup_(vmconfig_freep) Xenmesh__V1__VmConfig *c = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf none = STRBUF_NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+		const char *text = cases[i].text;
+
+		CU_ASSERT_EQUAL(vmfile_parse(text, strlen(text), &c, &errors), 1);
+		CU_ASSERT_NSTRING_EQUAL(strbuf_str(&errors), cases[i].error,
+					strlen(cases[i].error));
+	}
+	CU_ASSERT_EQUAL(vmfile_parse(kept, strlen(kept), &c, &none), 0);
+	CU_ASSERT_STRING_EQUAL(c ? c->name : "", "x");
+	CU_ASSERT_STRING_EQUAL(c ? c->cmdline : "", "a=1;2 ro");
+}
+
 static void test_vmfile__takes_a_long_cmdline(void)
 {
 	_cleanup_(vmconfig_freep) Xenmesh__V1__VmConfig *c = NULL;
@@ -170,4 +198,5 @@ static void test_vmfile__is_bounded(void)
 
 UNIT_MAIN("ops_vmfile", UNIT_TEST(test_vmfile__reads_everything),
 	  UNIT_TEST(test_vmfile__reads_sizes), UNIT_TEST(test_vmfile__tells_mistakes_with_lines),
-	  UNIT_TEST(test_vmfile__takes_a_long_cmdline), UNIT_TEST(test_vmfile__is_bounded))
+	  UNIT_TEST(test_vmfile__loses_nothing), UNIT_TEST(test_vmfile__takes_a_long_cmdline),
+	  UNIT_TEST(test_vmfile__is_bounded))

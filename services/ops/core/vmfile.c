@@ -275,11 +275,93 @@ static int on_key(const char *section, const char *key, const char *value,
 	return -EINVAL;
 }
 
+/* ---- what the syntax would lose without a word ---- */
+
+struct scan {
+	struct conf_pos pos, section_pos;
+	char section[CONF_SECTION_MAX + 1];
+	bool is_empty; /* the section, so far */
+	size_t n_errors;
+};
+
+static void end_section(struct scan *sc, struct strbuf *errors)
+{
+	if (sc->is_empty) {
+		conf_complain(
+			errors, &sc->section_pos,
+			"[%s] has no keys, so it would be left out; give it one, or remove it",
+			sc->section);
+		sc->n_errors++;
+	}
+	sc->is_empty = false;
+}
+
+static void begin_section(struct scan *sc, const char *line, size_t len)
+{
+	const char *end = memchr(line, ']', len);
+
+	if (end) { /* else it was complained of already */
+		snprintf(sc->section, sizeof(sc->section), "%.*s", (int)(end - line) - 1, line + 1);
+		sc->section_pos = sc->pos;
+		sc->is_empty = true;
+	}
+}
+
+/* line has no indentation. */
+static void scan_line(struct scan *sc, const char *line, size_t len, struct strbuf *errors)
+{
+	static const char key[] = "cmdline";
+
+	if (len == 0 || line[0] == '#' || line[0] == ';') {
+		return;
+	}
+	if (line[0] == '[') {
+		end_section(sc, errors);
+		begin_section(sc, line, len);
+		return;
+	}
+	sc->is_empty = false;
+	if (len < strlen(key) || memcmp(line, key, strlen(key)) != 0) {
+		return;
+	}
+	for (size_t i = 1; i < len; i++) {
+		if (line[i] == ';' && (line[i - 1] == ' ' || line[i - 1] == '\t')) {
+			conf_complain(
+				errors, &sc->pos,
+				"a ';' after a blank would end the cmdline; remove the blank, "
+				"and put a comment on a line of its own");
+			sc->n_errors++;
+			return;
+		}
+	}
+}
+
+/* 1 after complaints. */
+static int find_losses(const char *text, size_t len, struct strbuf *errors)
+{
+	struct scan sc = { .pos = { .file = "vm_file" } };
+	const char *end = text + len;
+
+	while (text < end && errors->len <= OPS_ERRORS_MAX_LEN) {
+		const char *newline = memchr(text, '\n', (size_t)(end - text));
+		const char *line_end = newline ? newline : end;
+
+		sc.pos.line++;
+		while (text < line_end && strchr(" \t\r\v\f", *text) && *text) {
+			text++;
+		}
+		scan_line(&sc, text, (size_t)(line_end - text), errors);
+		text = newline ? newline + 1 : end;
+	}
+	end_section(&sc, errors);
+	return sc.n_errors > 0 ? 1 : 0;
+}
+
 int vmfile_parse(const char *text, size_t len, Xenmesh__V1__VmConfig **out, struct strbuf *errors)
 {
 	_cleanup_(vmconfig_freep) Xenmesh__V1__VmConfig *config = vmconfig_new();
 	_cleanup_(xfreep) struct reader *rd = calloc(1, sizeof(*rd));
-	int r;
+	int r, lost;
 
 	if (!config || !rd) {
 		return -ENOMEM;
@@ -294,7 +376,8 @@ int vmfile_parse(const char *text, size_t len, Xenmesh__V1__VmConfig **out, stru
 	if (rd->is_out_of_memory) {
 		return -ENOMEM;
 	}
-	if (r < 0) {
+	lost = find_losses(text, len, errors);
+	if (r < 0 || lost) {
 		return 1;
 	}
 	*out = STEAL(config);
