@@ -46,6 +46,7 @@ struct fakehost {
 	bool is_guest_deaf;	 /* guests acknowledge, but do not shut down */
 	bool is_worker_dying;	 /* when it has its request */
 	bool is_worker_stubborn; /* does not obey a cancel */
+	bool is_destroy_slow;	 /* destroyed domains stay dying */
 	bool is_create_paused;	 /* creates stay half-way: the domain is there, paused */
 	int fail_code;		 /* 0 = works */
 	const char *fail_line;	 /* a log line before the failure */
@@ -279,7 +280,12 @@ static inline void fakeworker_act(struct fakeworker *w, const Xenmesh__Host__Act
 	}
 	switch (a->action) {
 	case ACT_DESTROY:
-		fakehost_remove(h, domid);
+		if (h->is_destroy_slow) {
+			d->state = POWER_DYING;
+			fakehost_tell(h, domid);
+		} else {
+			fakehost_remove(h, domid);
+		}
 		break;
 	case ACT_SHUTDOWN:
 	case ACT_REBOOT:

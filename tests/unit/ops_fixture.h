@@ -69,6 +69,7 @@ static inline void ops_start(struct ops_fixture *f)
 		.recover_none_ms = 150,
 		.recover_half_ms = 400,
 		.ask_again_ms = 50,
+		.dying_ms = 300,
 		.reboot_delay_ms = 100,
 	};
 }

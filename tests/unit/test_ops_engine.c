@@ -240,6 +240,32 @@ static void test_engine__reboots(void)
 	CU_ASSERT_EQUAL(f.host.n_creates, 2);
 }
 
+/* A domain that is dying has not given back its name and UUID. */
+static void test_engine__creates_when_the_old_one_is_gone(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.is_destroy_slow = true;
+	f.core->engine.waits.dying_ms = 60000;
+	id = shut_down(&f, TASK_REBOOT, 60, false);
+	WAIT(&f, ops_has_step(&f, id, "waiting for domain 1 to be gone"));
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+	fakehost_remove(&f.host, 1);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
+
+	f.core->engine.waits.dying_ms = 100;
+	id = shut_down(&f, TASK_REBOOT, 60, false);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_FAILED_PRECONDITION);
+	CU_ASSERT(ops_has_message(&f, id, "domain 2 of the VM was destroyed but is still dying"));
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+}
+
 static void test_engine__reboot_of_a_halted_vm_is_refused(void)
 {
 	WITH_OPS(f);
@@ -823,6 +849,7 @@ int main(void)
 		UNIT_TEST(test_engine__guest_that_does_not_listen),
 		UNIT_TEST(test_engine__preserves_when_told_so),
 		UNIT_TEST(test_engine__reboots),
+		UNIT_TEST(test_engine__creates_when_the_old_one_is_gone),
 		UNIT_TEST(test_engine__reboot_of_a_halted_vm_is_refused),
 		UNIT_TEST(test_engine__pauses_and_unpauses),
 		UNIT_TEST(test_engine__forced_shutdown_of_a_paused_vm_destroys),

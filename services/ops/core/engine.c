@@ -425,6 +425,7 @@ int engine_init(struct engine *e)
 		.recover_none_ms = OPS_RECOVER_NONE_MS,
 		.recover_half_ms = OPS_RECOVER_HALF_MS,
 		.ask_again_ms = OPS_ASK_AGAIN_MS,
+		.dying_ms = OPS_DYING_WAIT_MS,
 	};
 
 	e->waits = waits;

@@ -22,7 +22,7 @@
 /* The waits of operation.c, changeable for tests; from limits.h otherwise. */
 struct engine_waits {
 	uint64_t host_ms, cancel_ms, memory_ms, settle_ms, recover_none_ms, recover_half_ms;
-	uint64_t ask_again_ms;
+	uint64_t ask_again_ms, dying_ms;
 	uint64_t reboot_delay_ms; /* replaces the policy's when not 0 */
 };
 

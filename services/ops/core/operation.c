@@ -596,6 +596,32 @@ static bool has_memory(struct operation *op)
 	return false;
 }
 
+/* A domain that dies still has the VM's UUID, name and memory. False: it waits, or has ended. */
+static bool is_predecessor_gone(struct operation *op)
+{
+	const Xenmesh__Host__Domain *d = vm_dying(op->vm);
+	uint64_t now = clock_boot_ns();
+	char text[96];
+
+	if (!d) {
+		return true;
+	}
+	if (!op->dying_until_ns) {
+		op->dying_until_ns = now + op->engine->waits.dying_ms * NSEC_PER_MSEC;
+	}
+	if (now >= op->dying_until_ns) {
+		operation_end(op, TASK_FAILED, CODE_FAILED_PRECONDITION,
+			      "domain %u of the VM was destroyed but is still dying: something "
+			      "holds its memory, often a backend or another domain; look for "
+			      "that, and start the VM when the domain is gone",
+			      d->domid);
+		return false;
+	}
+	snprintf(text, sizeof(text), "waiting for domain %u to be gone", d->domid);
+	operation_set_step(op, STEP_DYING, 1 + (op->dying_until_ns - now) / NSEC_PER_MSEC, text);
+	return false;
+}
+
 static void want_worker(struct operation *op)
 {
 	struct engine *e = op->engine;
@@ -605,7 +631,7 @@ static void want_worker(struct operation *op)
 		wait_for_host(op);
 		return;
 	}
-	if (op->phase == PHASE_CREATE && !has_memory(op)) {
+	if (op->phase == PHASE_CREATE && (!is_predecessor_gone(op) || !has_memory(op))) {
 		return;
 	}
 	if (!engine_take_place(e, op)) {
@@ -756,6 +782,7 @@ static int on_timer(sd_event_source *s _unused_, uint64_t usec _unused_, void *u
 	case STEP_HOST:
 		on_host_absent(op);
 		break;
+	case STEP_DYING:
 	case STEP_MEMORY:
 	case STEP_STORE:
 		want_worker(op);
@@ -802,6 +829,11 @@ void operation_look(struct operation *op, enum host_news news)
 	case STEP_HOST:
 		if (host->is_connected) {
 			host_is_back(op);
+		}
+		break;
+	case STEP_DYING:
+		if (host->is_connected && !vm_dying(op->vm)) {
+			want_worker(op);
 		}
 		break;
 	case STEP_MEMORY:

@@ -39,6 +39,7 @@ enum operation_step {
 	STEP_QUEUED,  /* its turn */
 	STEP_DELAY,   /* time, for the boot-loop guard */
 	STEP_HOST,    /* the host process */
+	STEP_DYING,   /* the VM's domain before to be gone */
 	STEP_MEMORY,  /* free memory */
 	STEP_PLACE,   /* a place for a worker */
 	STEP_STORE,   /* the journal to be writable */
@@ -66,7 +67,8 @@ struct operation {
 	bool is_stopping;    /* in WORKER: it was told to, and has a limited time for it */
 	uint64_t delay_ms;   /* before it begins */
 	uint64_t guest_until_ns;
-	char ask_error[160]; /* why the guest could not be asked the last time; "" = it could */
+	uint64_t dying_until_ns; /* 0 = none yet */
+	char ask_error[160];	 /* why the guest could not be asked the last time; "" = it could */
 	uint64_t settle_ns;
 	struct workerlink *worker;
 	struct reservation *reservation;

@@ -42,6 +42,18 @@ const Xenmesh__Host__Domain *vm_domain(const struct vm *vm)
 	return best;
 }
 
+const Xenmesh__Host__Domain *vm_dying(const struct vm *vm)
+{
+	list_for_each (i, &vm->domains) {
+		const Xenmesh__Host__Domain *d = list_entry(i, struct vm_domain, list)->facts;
+
+		if (is_dying(d)) {
+			return d;
+		}
+	}
+	return NULL;
+}
+
 const Xenmesh__Host__Domain *vm_domain_by_id(const struct vm *vm, int32_t domid)
 {
 	list_for_each (i, &vm->domains) {

@@ -83,6 +83,8 @@ void vms_merge_gone(struct vms *vms, const Xenmesh__Host__DomainGone *gone);
 
 /* The domain that stands for the VM: the newest that is not dying, else a dying one; or NULL. */
 const Xenmesh__Host__Domain *vm_domain(const struct vm *vm);
+/* One of its domains that is dying, NULL if none is. */
+const Xenmesh__Host__Domain *vm_dying(const struct vm *vm);
 /* A certain one, NULL if the VM has it no more. */
 const Xenmesh__Host__Domain *vm_domain_by_id(const struct vm *vm, int32_t domid);
 int vm_power_state(const struct vm *vm);
