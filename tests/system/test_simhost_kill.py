@@ -45,8 +45,12 @@ class Tests:
         self.wait_guests()
 
     def wait_guests(self):
-        wait_for(lambda: len(self.guests()) == N_MANAGED + N_UNMANAGED and all(self.guests().values()), SOON_S,
-                 "all guests have reported")
+        """Every running VM, and nothing that has gone, has told its name."""
+        def complete():
+            guests = self.guests()
+            running = {vm["uuid"] for vm in self.system.vms().values() if vm["domid"] > 0}
+            return set(guests) == running and len(guests) == N_MANAGED + N_UNMANAGED and all(guests.values())
+        wait_for(complete, SOON_S, "all guests have reported")
 
     def guests(self):
         return {g["uuid"]: g["hostname"] for g in self.system.json("guest", "list")}
