@@ -433,6 +433,34 @@ static void test_api__cancels_a_waiting_task_for_good(void)
 	CU_ASSERT_EQUAL(p.host.n_acts, 0);
 }
 
+static void test_api__remembers_that_it_cancels(void)
+{
+	WITH_PROCESS(p);
+	WITH_RESULT(reboot);
+	WITH_RESULT(r);
+	Xenmesh__V1__CancelTaskRequest c = XENMESH__V1__CANCEL_TASK_REQUEST__INIT;
+	const Xenmesh__V1__Task *t;
+
+	CU_ASSERT_EQUAL(process_define(&p, UUID_A, "web", NULL, &r), CODE_OK);
+	wait_for_host(&p);
+	runs(&p, "StartVm", "web");
+	p.host.is_holding = p.host.is_worker_stubborn = true;
+	CU_ASSERT_EQUAL(process_vm_call(&p, "RebootVm", "web", NULL, &reboot), CODE_OK);
+	WAIT(&p, fakehost_worker(&p.host));
+	c.id = result_task(&reboot)->id;
+	result_deinit(&r);
+	process_call(&p, "CancelTask", &c.base, NULL, &r);
+	CU_ASSERT_EQUAL(r.code, CODE_OK);
+	CU_ASSERT_EQUAL(result_task(&r)->state, TASK_RUNNING); /* its worker has not obeyed */
+	process_kill(&p);
+	p.host.is_holding = false;
+	process_start(&p);
+	result_deinit(&r);
+	CU_ASSERT_EQUAL(process_wait(&p, c.id, &r, &t), TASK_CANCELLED);
+	CU_ASSERT_EQUAL(p.host.n_asks, 1);
+	CU_ASSERT_EQUAL(p.host.n_destroys, 0);
+}
+
 /* ---- lists, host ---- */
 
 static void test_api__lists_in_pages(void)
@@ -656,6 +684,7 @@ int main(void)
 		UNIT_TEST(test_api__lists_waits_and_cancels),
 		UNIT_TEST(test_api__waiting_has_a_deadline),
 		UNIT_TEST(test_api__cancels_a_waiting_task_for_good),
+		UNIT_TEST(test_api__remembers_that_it_cancels),
 		UNIT_TEST(test_api__lists_in_pages),
 		UNIT_TEST(test_api__tells_of_the_host),
 		UNIT_TEST(test_api__a_request_id_is_for_one_request),

@@ -375,6 +375,29 @@ static void test_recover__destroy_overtakes_the_undecided(void)
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
+/* A destroy that was accepted does not wait for what it had overtaken. */
+static void test_recover__destroy_overtakes_again(void)
+{
+	WITH_OPS(f);
+	struct ops_id ask, destroy;
+
+	define_and_start(&f);
+	f.host.is_guest_deaf = f.host.is_worker_stubborn = true;
+	f.host.is_holding = true;
+	ask = order(&f, TASK_SHUTDOWN, 3600, false);
+	WAIT(&f, fakehost_worker(&f.host));
+	destroy = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT_EQUAL(ops_state(&f, ask), TASK_RUNNING);
+	ops_stop(&f);
+	f.host.is_holding = false;
+	ops_start(&f);
+	run_to_end(&f, destroy, TASK_DONE);
+	CU_ASSERT_EQUAL(ops_state(&f, ask), TASK_CANCELLED);
+	CU_ASSERT(ops_has_message(&f, ask, "overtaken by the destroy"));
+	CU_ASSERT_EQUAL(f.host.n_asks, 1);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
 static void test_recover__policy_goes_on(void)
 {
 	WITH_OPS(f);
@@ -444,6 +467,7 @@ int main(void)
 		UNIT_TEST(test_recover__without_a_host),
 		UNIT_TEST(test_recover__operation_on_a_vanished_vm),
 		UNIT_TEST(test_recover__destroy_overtakes_the_undecided),
+		UNIT_TEST(test_recover__destroy_overtakes_again),
 		UNIT_TEST(test_recover__policy_goes_on),
 		UNIT_TEST(test_recover__unreadable_rows_are_left_out),
 	};

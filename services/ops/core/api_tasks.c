@@ -162,6 +162,7 @@ void api_wait_task(struct bus_call *call, const ProtobufCMessage *request, void 
 struct cancelled {
 	struct core *core;
 	struct task *task;
+	bool was_cancelled;
 	char reason[160];
 };
 
@@ -171,6 +172,8 @@ static void on_end(bool is_committed, void *userdata)
 
 	if (is_committed) {
 		engine_cancel(&c->core->engine, c->task, c->reason);
+	} else {
+		c->task->is_cancelled = c->was_cancelled;
 	}
 }
 
@@ -196,9 +199,13 @@ void api_cancel_task(struct bus_call *call, const ProtobufCMessage *request, voi
 		return;
 	}
 	snprintf(d.reason, sizeof(d.reason), "cancelled by %s", bus_call_client(call));
+	d.was_cancelled = d.task->is_cancelled;
 	task_fill(d.task, &reply, &error);
 	r = store_on_end(d.core->store, on_end, &d);
-	if (r == 0 && d.task->state == TASK_PENDING) { /* nothing was done: it ends with this */
+	if (r == 0 && d.task->state != TASK_PENDING) { /* what a restart has to remember */
+		d.task->is_cancelled = true;
+		r = task_save(d.task);
+	} else if (r == 0) { /* nothing was done: it ends with this */
 		r = task_save_ended(d.task, TASK_CANCELLED, CODE_CANCELLED, d.reason);
 		reply.state = TASK_CANCELLED;
 		reply.error = &error;

@@ -95,6 +95,11 @@ void engine_leave_place(struct engine *e, struct operation *op)
 
 /* ---- queues ---- */
 
+static bool is_destroy(const struct operation *op)
+{
+	return op->task->kind == TASK_DESTROY || op->task->kind == TASK_POLICY_DESTROY;
+}
+
 static struct queue *queue_of(struct engine *e, struct vm *vm)
 {
 	struct queue *q = vm->queue;
@@ -155,6 +160,30 @@ int engine_submit(struct engine *e, struct task *task)
 	return 0;
 }
 
+/* It is stopped as soon as its turn shows how far it came. */
+static void mark_cancelled(struct operation *op, int code, const char *reason)
+{
+	op->is_cancelled = true;
+	op->cancel_code = code;
+	snprintf(op->cancel_reason, sizeof(op->cancel_reason), "%s", reason);
+}
+
+/* The destroy had overtaken them before ops was stopped. */
+static void overtake_again(const struct operation *by)
+{
+	const struct queue *q = by->vm->queue;
+	char reason[128];
+
+	snprintf(reason, sizeof(reason), "overtaken by the destroy of task %.36s", by->task->id);
+	list_for_each (i, &q->operations) {
+		struct operation *op = list_entry(i, struct operation, in_queue);
+
+		if (!is_destroy(op)) {
+			mark_cancelled(op, CODE_ABORTED, reason);
+		}
+	}
+}
+
 int engine_recover(struct engine *e, struct task *task)
 {
 	struct operation *op = enqueue(e, task);
@@ -163,6 +192,12 @@ int engine_recover(struct engine *e, struct task *task)
 		return -ENOMEM;
 	}
 	op->is_recovered = task->state == TASK_RUNNING && task->phase != PHASE_NONE;
+	if (task->is_cancelled) {
+		mark_cancelled(op, CODE_CANCELLED, "cancelled before ops was restarted");
+	}
+	if (task->kind == TASK_DESTROY) {
+		overtake_again(op);
+	}
 	e->n_recovered++;
 	return 0;
 }
@@ -244,11 +279,6 @@ const char *engine_refuse(struct engine *e, const struct vm *vm, enum task_kind 
 }
 
 /* ---- cancelling ---- */
-
-static bool is_destroy(const struct operation *op)
-{
-	return op->task->kind == TASK_DESTROY || op->task->kind == TASK_POLICY_DESTROY;
-}
 
 int engine_save_overtaken(struct engine *e _unused_, struct vm *vm)
 {

@@ -720,6 +720,10 @@ void operation_begin(struct operation *op)
 	char text[96];
 
 	op->is_begun = true;
+	if (op->is_cancelled && !op->is_recovered) { /* before a restart; nothing was done yet */
+		end_cancelled(op);
+		return;
+	}
 	task_set_running(op->task);
 	if (op->delay_ms) {
 		snprintf(text, sizeof(text),

@@ -30,6 +30,7 @@ static const char *const migrations[] = {
 	"CREATE TABLE answers (id BLOB PRIMARY KEY, fingerprint BLOB NOT NULL,"
 	" reply BLOB NOT NULL, time_ns INTEGER NOT NULL);"
 	"CREATE INDEX answers_by_time ON answers (time_ns);",
+	"ALTER TABLE tasks ADD COLUMN is_cancelled INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum statement {
@@ -60,12 +61,15 @@ static const char *const statements[N_STATEMENTS] = {
 	[ST_VM_DELETE] = "DELETE FROM vms WHERE uuid = ?1",
 	[ST_VM_EACH] = "SELECT uuid, config, desired FROM vms ORDER BY uuid",
 	[ST_TASK_PUT] =
-		"INSERT INTO tasks (id, phase, timeout_s, is_forced, is_paused, domid, task) "
-		"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET "
-		"phase = ?2, timeout_s = ?3, is_forced = ?4, is_paused = ?5, domid = ?6, task = ?7",
+		"INSERT INTO tasks (id, phase, timeout_s, is_forced, is_paused, domid, task, "
+		"is_cancelled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE "
+		"SET "
+		"phase = ?2, timeout_s = ?3, is_forced = ?4, is_paused = ?5, domid = ?6, task = "
+		"?7, "
+		"is_cancelled = ?8",
 	[ST_TASK_DELETE] = "DELETE FROM tasks WHERE id = ?1",
-	[ST_TASK_EACH] = "SELECT id, phase, timeout_s, is_forced, is_paused, domid, task "
-			 "FROM tasks ORDER BY seq",
+	[ST_TASK_EACH] = "SELECT id, phase, timeout_s, is_forced, is_paused, domid, task, "
+			 "is_cancelled FROM tasks ORDER BY seq",
 	[ST_ANSWER_FIND] = "SELECT fingerprint, reply FROM answers WHERE id = ?1",
 	[ST_ANSWER_PUT] = "INSERT OR REPLACE INTO answers (id, fingerprint, reply, time_ns) "
 			  "VALUES (?1, ?2, ?3, ?4)",
@@ -626,6 +630,7 @@ int store_task_put(struct store *s, const struct store_task *task)
 	sqlite3_bind_int(st, 5, task->is_paused);
 	sqlite3_bind_int(st, 6, task->domid);
 	bind_blob(st, 7, task->task, task->task_len);
+	sqlite3_bind_int(st, 8, task->is_cancelled);
 	return run(s, st);
 }
 
@@ -649,6 +654,7 @@ int store_task_each(struct store *s, store_task_fn fn, void *userdata)
 			.timeout_s = (uint32_t)sqlite3_column_int64(st, 2),
 			.is_forced = sqlite3_column_int(st, 3) != 0,
 			.is_paused = sqlite3_column_int(st, 4) != 0,
+			.is_cancelled = sqlite3_column_int(st, 7) != 0,
 			.domid = sqlite3_column_int(st, 5),
 			.task = sqlite3_column_blob(st, 6),
 			.task_len = (size_t)sqlite3_column_bytes(st, 6),

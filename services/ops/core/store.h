@@ -76,6 +76,7 @@ struct store_task {
 	uint32_t timeout_s;
 	bool is_forced;
 	bool is_paused;
+	bool is_cancelled;   /* somebody was told that it will be stopped */
 	int32_t domid;	     /* it acts on; -1 = none */
 	const uint8_t *task; /* serialized Task */
 	size_t task_len;

@@ -202,6 +202,7 @@ static int save(struct task *task, const Xenmesh__V1__Task *t)
 							  .timeout_s = task->timeout_s,
 							  .is_forced = task->is_forced,
 							  .is_paused = task->is_paused,
+							  .is_cancelled = task->is_cancelled,
 							  .domid = task->target_domid,
 							  .task = bytes,
 							  .task_len = len,
@@ -472,6 +473,7 @@ static struct task *load_one(struct tasks *t, const struct store_task *row,
 	task->timeout_s = row->timeout_s;
 	task->is_forced = row->is_forced;
 	task->is_paused = row->is_paused;
+	task->is_cancelled = row->is_cancelled;
 	task->target_domid = row->domid;
 	if (!task->vm_name || !task->client || (pb->error && load_error(task, pb->error) < 0)) {
 		return task_free(task);

@@ -52,6 +52,7 @@ struct task {
 	/* What to do and how far it is; see operation.h. */
 	uint32_t timeout_s;
 	bool is_forced, is_paused;
+	bool is_cancelled; /* a call that cancels it was accepted; for a restart of ops */
 	int phase;
 	int32_t target_domid; /* -1 = none */
 
