@@ -415,6 +415,9 @@ static int on_tick(void *userdata)
 			if (task->is_unsaved) {
 				save_or_remember(task);
 			}
+			if (task->is_unsaved) {
+				break; /* nor could the others be written */
+			}
 		}
 	}
 	if (clock_boot_ns() - t->purged_ns >= PURGE_PERIOD_NS) {
