@@ -793,6 +793,23 @@ static void test_engine__policy_does_not_hammer(void)
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
 
+/* A domid that comes again is another domain. */
+static void test_engine__policy_knows_a_successor(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	f.host.next_domid = 1;
+	start(&f, UUID_A);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 1);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 2);
+}
+
 static void test_engine__missed_shutdowns_are_caught_up(void)
 {
 	WITH_OPS(f);
@@ -877,6 +894,7 @@ int main(void)
 		UNIT_TEST(test_engine__ignores_unmanaged_and_suspended),
 		UNIT_TEST(test_engine__late_shutdown_is_not_restarted),
 		UNIT_TEST(test_engine__policy_does_not_hammer),
+		UNIT_TEST(test_engine__policy_knows_a_successor),
 		UNIT_TEST(test_engine__missed_shutdowns_are_caught_up),
 		UNIT_TEST(test_host__samples_get_names),
 	};

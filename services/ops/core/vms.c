@@ -154,6 +154,9 @@ void vms_init(struct vms *vms, const struct events *events,
 static void free_domain(struct vms *vms, struct vm_domain *d)
 {
 	map_remove(&vms->by_domid, &d->facts->domid, sizeof(d->facts->domid));
+	if (d->vm->policy_domid == (int32_t)d->facts->domid) {
+		d->vm->policy_domid = -1; /* the domid may come again */
+	}
 	list_unlink(&d->list);
 	pb_free((ProtobufCMessage *)d->facts);
 	free(d);
