@@ -239,6 +239,11 @@ static void test_api__adopts_a_running_domain(void)
 			CODE_FAILED_PRECONDITION);
 	CU_ASSERT_EQUAL(process_define(&p, UUID_A, "web", NULL, &r), CODE_OK);
 	CU_ASSERT_EQUAL(defined(&r)->vm->domid, 1);
+	CU_ASSERT_EQUAL(defined(&r)->n_warnings, 1);
+	if (defined(&r)->n_warnings == 1) {
+		CU_ASSERT_NSTRING_EQUAL(defined(&r)->warnings[0],
+					"the VM runs already, as domain 1", 32);
+	}
 	CU_ASSERT_EQUAL(get(&p, "1", &r), CODE_OK);
 	CU_ASSERT(state_of(&r)->managed);
 	CU_ASSERT_EQUAL(state_of(&r)->power_state, POWER_RUNNING);

@@ -171,6 +171,19 @@ static void warn_of_macs(struct definition *d)
 	}
 }
 
+/* From now on it is managed: its end is followed by what the definition says. */
+static void warn_of_adoption(struct definition *d, const struct vm *vm)
+{
+	if (vm && !vm->config && vm_domain(vm)) {
+		strbuf_printf(
+			&d->warnings,
+			"the VM runs already, as domain %d that was not made from this "
+			"definition; on_poweroff, on_reboot and on_crash hold for it at once, "
+			"the rest from the next start on\n",
+			vm_domid(vm));
+	}
+}
+
 /* ---- answering ---- */
 
 /* Cuts lines into strings in place. */
@@ -263,6 +276,7 @@ static void define(struct definition *d, struct bus_call *call,
 	}
 	d->desired = vm ? vm->desired : STORE_DESIRED_UNKNOWN;
 	warn_of_macs(d);
+	warn_of_adoption(d, vm);
 	preview(d, vm, &state);
 	reply.vm = &state;
 	reply.warnings = lines;
