@@ -70,6 +70,7 @@ static inline void ops_start(struct ops_fixture *f)
 		.recover_half_ms = 400,
 		.ask_again_ms = 50,
 		.dying_ms = 300,
+		.store_ms = 500,
 		.reboot_delay_ms = 100,
 	};
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sqlite3.h>
+
 #include "libcommon/log.h"
 #include "tests/unit/ops_fixture.h"
 
@@ -823,6 +825,56 @@ static void test_engine__missed_shutdowns_are_caught_up(void)
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
 }
 
+/* ---- a journal that cannot be written ---- */
+
+/* Another program holds the file. */
+static sqlite3 *lock_store(const struct ops_fixture *f)
+{
+	sqlite3 *other;
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/ops.db", f->dir);
+	CU_ASSERT_EQUAL(sqlite3_open(path, &other), SQLITE_OK);
+	CU_ASSERT_EQUAL(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	return other;
+}
+
+static void test_engine__policy_needs_no_journal(void)
+{
+	WITH_OPS(f);
+	sqlite3 *other;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	other = lock_store(&f);
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !ops_vm(&f, UUID_A)->task[0]);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	CU_ASSERT_PTR_NOT_NULL(strstr(ops_vm(&f, UUID_A)->last_error, "the store "));
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 1);
+	CU_ASSERT_EQUAL(f.core->tasks.n_unsaved, 1);
+	sqlite3_close(other);
+	WAIT(&f, f.core->tasks.n_unsaved == 0);
+}
+
+static void test_engine__waits_for_the_journal_not_for_ever(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+	sqlite3 *other;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	id = ops_order(&f, TASK_START, UUID_A);
+	other = lock_store(&f);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_FAILED);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);
+	CU_ASSERT(ops_has_message(&f, id, "the journal cannot be written: the store"));
+	CU_ASSERT_EQUAL(f.host.n_spawned, 1);
+	CU_ASSERT_EQUAL(f.host.n_creates, 0);
+	sqlite3_close(other);
+}
+
 /* ---- samples ---- */
 
 static void test_host__samples_get_names(void)
@@ -896,6 +948,8 @@ int main(void)
 		UNIT_TEST(test_engine__policy_does_not_hammer),
 		UNIT_TEST(test_engine__policy_knows_a_successor),
 		UNIT_TEST(test_engine__missed_shutdowns_are_caught_up),
+		UNIT_TEST(test_engine__policy_needs_no_journal),
+		UNIT_TEST(test_engine__waits_for_the_journal_not_for_ever),
 		UNIT_TEST(test_host__samples_get_names),
 	};
 

@@ -351,15 +351,14 @@ static void follow_policy(struct engine *e, struct vm *vm, const struct policy_d
 								 : TASK_POLICY_DESTROY;
 	struct task *task = tasks_new(e->tasks, kind, vm->uuid, vm_name(vm), "policy", NULL);
 	struct operation *op;
+	bool is_saved;
 
-	if (task) {
-		task->target_domid = (int32_t)d->domid;
-	}
-	if (!task || task_save(task) < 0) {
-		tasks_discard(task);
+	if (!task) {
 		e->is_policy_due = true;
 		return;
 	}
+	task->target_domid = (int32_t)d->domid;
+	is_saved = task_save_soon(task); /* else the host shows the cause after a restart, too */
 	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", vm->uuid }, { "TASK", task->id }),
 		   "domain %u of %s has shut down: %s", d->domid, vm_name(vm),
 		   decision->note[0]		 ? decision->note
@@ -373,7 +372,8 @@ static void follow_policy(struct engine *e, struct vm *vm, const struct policy_d
 		op->delay_ms = decision->delay_ms && e->waits.reboot_delay_ms
 				       ? e->waits.reboot_delay_ms
 				       : decision->delay_ms;
-		snprintf(op->note, sizeof(op->note), "%s", decision->note);
+		snprintf(op->note, sizeof(op->note), "%s",
+			 decision->note[0] || is_saved ? decision->note : store_error(e->store));
 	}
 }
 
@@ -456,6 +456,7 @@ int engine_init(struct engine *e)
 		.recover_half_ms = OPS_RECOVER_HALF_MS,
 		.ask_again_ms = OPS_ASK_AGAIN_MS,
 		.dying_ms = OPS_DYING_WAIT_MS,
+		.store_ms = OPS_STORE_WAIT_MS,
 	};
 
 	e->waits = waits;

@@ -22,7 +22,7 @@
 /* The waits of operation.c, changeable for tests; from limits.h otherwise. */
 struct engine_waits {
 	uint64_t host_ms, cancel_ms, memory_ms, settle_ms, recover_none_ms, recover_half_ms;
-	uint64_t ask_again_ms, dying_ms;
+	uint64_t ask_again_ms, dying_ms, store_ms;
 	uint64_t reboot_delay_ms; /* replaces the policy's when not 0 */
 };
 
@@ -43,7 +43,7 @@ struct engine {
 	struct list waiting; /* operations that wait for a worker */
 	sd_event_source *kick;
 	struct loop_ticker *ticker;
-	bool is_policy_due; /* a policy's task could not be stored; try again */
+	bool is_policy_due; /* there was no memory for a policy; try again */
 	uint64_t n_operations, n_policy, n_recovered;
 };
 

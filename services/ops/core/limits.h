@@ -35,6 +35,7 @@
 #define OPS_CANCEL_WAIT_MS  15000 /* a worker has that long to obey, then its link is cut */
 #define OPS_ASK_AGAIN_MS    5000  /* between two tries to ask a guest to end */
 #define OPS_DYING_WAIT_MS   60000 /* a large guest's memory is freed in that time */
+#define OPS_STORE_WAIT_MS   60000 /* an accepted operation waits so long for a full disk */
 #define OPS_MEMORY_WAIT_MS  5000  /* freed memory shows up in a sample within two seconds */
 #define OPS_SETTLE_WAIT_MS  5000  /* a change is told within one second */
 #define OPS_RECOVER_NONE_MS 3000  /* after a restart: nothing to be seen of the operation */

@@ -129,109 +129,6 @@ bool operation_is_reached(const struct operation *op)
 	}
 }
 
-static enum operation_verdict refuse(int *code, int why, char *text, size_t size,
-				     const char *format, ...) _printf_(5, 6);
-static enum operation_verdict refuse(int *code, int why, char *text, size_t size,
-				     const char *format, ...)
-{
-	va_list args;
-
-	*code = why;
-	va_start(args, format);
-	vsnprintf(text, size, format, args);
-	va_end(args);
-	return VERDICT_REFUSED;
-}
-
-static enum operation_verdict judge_start(const struct vm *vm, int *code, char *text, size_t size)
-{
-	int32_t domid = vm_domid(vm);
-
-	if (!vm->config) {
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "the VM has no definition here; define it first");
-	}
-	switch (vm_power_state(vm)) {
-	case POWER_RUNNING:
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "the VM is running already, as domain %d", domid);
-	case POWER_PAUSED:
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "the VM is paused, as domain %d; unpause it", domid);
-	case POWER_SHUTDOWN:
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "the VM's domain %d has shut down and is kept; destroy it first",
-			      domid);
-	default:
-		return VERDICT_GO;
-	}
-}
-
-/* Shutdown and reboot. */
-static enum operation_verdict judge_end(const struct vm *vm, bool is_reboot, bool is_forced,
-					int *code, char *text, size_t size)
-{
-	switch (vm_power_state(vm)) {
-	case POWER_HALTED:
-		if (!is_reboot) {
-			return VERDICT_DONE;
-		}
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "the VM is halted; start it");
-	case POWER_PAUSED:
-		if (is_forced) {
-			return VERDICT_GO;
-		}
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "the VM is paused and cannot shut down by itself; unpause it, or "
-			      "destroy it");
-	default:
-		return VERDICT_GO;
-	}
-}
-
-static enum operation_verdict judge_act(const struct vm *vm, enum task_kind kind, int *code,
-					char *text, size_t size)
-{
-	int state = vm_power_state(vm);
-
-	if (state == POWER_RUNNING || state == POWER_PAUSED) {
-		return (state == POWER_PAUSED) == (kind == TASK_PAUSE) ? VERDICT_DONE : VERDICT_GO;
-	}
-	return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-		      state == POWER_SHUTDOWN ? "the VM's domain has shut down"
-					      : "the VM is halted");
-}
-
-enum operation_verdict operation_judge(const struct vm *vm, enum task_kind kind, bool is_forced,
-				       int32_t target_domid, int *code, char *text, size_t size)
-{
-	const Xenmesh__Host__Domain *d;
-
-	if (vm_is_dom0(vm)) {
-		return refuse(code, CODE_FAILED_PRECONDITION, text, size,
-			      "this is dom0, the host itself");
-	}
-	switch (kind) {
-	case TASK_START:
-		return judge_start(vm, code, text, size);
-	case TASK_SHUTDOWN:
-	case TASK_REBOOT:
-		return judge_end(vm, kind == TASK_REBOOT, is_forced, code, text, size);
-	case TASK_DESTROY:
-		return vm_power_state(vm) == POWER_HALTED || vm_power_state(vm) == POWER_DYING
-			       ? VERDICT_DONE
-			       : VERDICT_GO;
-	case TASK_PAUSE:
-	case TASK_UNPAUSE:
-		return judge_act(vm, kind, code, text, size);
-	default: /* policy: only what it was made for */
-		d = vm_domain_by_id(vm, target_domid);
-		return d && vm->config && d->power_state == POWER_SHUTDOWN ? VERDICT_GO
-									   : VERDICT_DONE;
-	}
-}
-
 /* ---- phases ---- */
 
 static const char *phase_text(const struct operation *op)
@@ -516,25 +413,45 @@ static int send_request(struct operation *op)
 	return workerlink_request(op->worker, &message);
 }
 
-/* Doing these twice is the same as doing them once. */
+/* These need no journal: doing them twice is the same as doing them once, and a policy's cause can
+ * be seen on the host. */
 static bool is_repeatable(const struct operation *op)
 {
 	return op->task->kind == TASK_DESTROY || op->task->kind == TASK_POLICY_DESTROY ||
-	       op->phase == PHASE_ACT;
+	       op->task->kind == TASK_POLICY_RESTART || op->phase == PHASE_ACT;
+}
+
+/* r: of the store. */
+static void wait_for_store(struct operation *op, int r)
+{
+	const char *why = store_error(op->engine->store);
+	uint64_t now = clock_boot_ns();
+
+	if (!op->store_until_ns) {
+		op->store_until_ns = now + op->engine->waits.store_ms * NSEC_PER_MSEC;
+	}
+	if (now >= op->store_until_ns) {
+		operation_end(op, TASK_FAILED, store_error_code(r),
+			      "the journal cannot be written: %s", why);
+		return;
+	}
+	operation_set_step(op, STEP_STORE, STORE_RETRY_MS, why);
 }
 
 static void on_ready(void *userdata)
 {
 	struct operation *op = userdata;
-	int r;
+	int r, phase_before = op->task->phase;
 
 	op->task->phase = (int)op->phase;
 	r = task_save(op->task);
 	if (r < 0 && !is_repeatable(op)) {
+		op->task->phase = phase_before; /* it was not begun */
 		drop_worker(op);
-		operation_set_step(op, STEP_STORE, STORE_RETRY_MS, store_error(op->engine->store));
+		wait_for_store(op, r);
 		return;
 	}
+	op->store_until_ns = 0;
 	r = send_request(op);
 	if (r < 0) {
 		no_worker(op, "the worker cannot be given its request", r);
@@ -629,6 +546,12 @@ static void want_worker(struct operation *op)
 
 	if (!e->host->is_connected) {
 		wait_for_host(op);
+		return;
+	}
+	/* It was not writable the last time: no worker before it is again. */
+	r = op->store_until_ns ? task_save(op->task) : 0;
+	if (r < 0) {
+		wait_for_store(op, r);
 		return;
 	}
 	if (op->phase == PHASE_CREATE && (!is_predecessor_gone(op) || !has_memory(op))) {

@@ -68,6 +68,7 @@ struct operation {
 	uint64_t delay_ms;   /* before it begins */
 	uint64_t guest_until_ns;
 	uint64_t dying_until_ns; /* 0 = none yet */
+	uint64_t store_until_ns; /* 0 = the journal was writable the last time */
 	char ask_error[160];	 /* why the guest could not be asked the last time; "" = it could */
 	uint64_t settle_ns;
 	struct workerlink *worker;

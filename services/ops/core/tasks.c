@@ -243,15 +243,16 @@ static void set_unsaved(struct task *task, bool is_unsaved)
 	}
 }
 
-static void save_or_remember(struct task *task)
+bool task_save_soon(struct task *task)
 {
 	int r = task_save(task);
 
 	if (r < 0 && !task->is_unsaved) {
-		log_error("the end of task %s is not written yet: %s", task->id,
+		log_error("task %s is not written yet: %s", task->id,
 			  store_error(task->tasks->store));
 	}
 	set_unsaved(task, r < 0);
+	return r == 0;
 }
 
 /* ---- changes ---- */
@@ -347,7 +348,7 @@ void task_end(struct task *task, int state, int code, const char *message)
 		task->message = text_clean(message, strlen(message), OPS_TASK_TEXT_MAX);
 	}
 	count_end(t, state);
-	save_or_remember(task);
+	task_save_soon(task);
 	publish(task);
 	for (struct task_waiter *w; (w = list_first(&task->waiters, struct task_waiter, list));) {
 		list_unlink(&w->list);
@@ -413,7 +414,7 @@ static int on_tick(void *userdata)
 			struct task *task = list_entry(i, struct task, by_age);
 
 			if (task->is_unsaved) {
-				save_or_remember(task);
+				task_save_soon(task);
 			}
 			if (task->is_unsaved) {
 				break; /* nor could the others be written */

@@ -100,6 +100,8 @@ struct task *tasks_discard(struct task *task);
 void tasks_show(struct task *task);
 /* Write the row as the task is. */
 int task_save(struct task *task);
+/* Write it now or, when that fails, as soon as it is possible. Whether it was now. */
+bool task_save_soon(struct task *task);
 /* Write the row as if it had ended so; the task itself stays as it is. */
 int task_save_ended(struct task *task, int state, int code, const char *message);
 
