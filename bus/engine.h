@@ -2,15 +2,16 @@
 #pragma once
 /*
  * Transport engines.  The rest of bus/ sees sockets of four kinds on an
- * sd-event loop; how SP bytes move is the engine's business.  engine_nng.c is
- * the only file that includes nng headers.  All callbacks come from the loop.
+ * sd-event loop; how SP bytes move is the engine's business.  engine_sp.c does
+ * ipc://, engine_nng.c, the only file that includes nng headers, tcp://.  All
+ * callbacks come from the loop.
  *
  * What an engine promises:
  *  - a message larger than max_message never reaches anybody and costs no memory to speak of;
  *  - REQ sends a message at most once. When the connection it went over is lost, on_link(false)
  *    tells, and nothing of before is sent again;
- *  - a listener that stopped accepting heals within 3 s (nng 1.5.2 goes deaf when a
- *    peer disconnects during the handshake);
+ *  - a listener accepts whatever its peers do; an ipc one whose file was removed makes it anew
+ *    within 3 s;
  *  - send never blocks: -EAGAIN when the peer is too slow or there is none.
  */
 #include <systemd/sd-event.h>
@@ -55,7 +56,7 @@ struct bus_socket_options {
 
 struct bus_socket_stats {
 	uint64_t messages_in, messages_out, bytes_in, bytes_out;
-	uint64_t relistens; /* times a deaf listener was healed */
+	uint64_t relistens; /* times a lost socket file was made anew */
 	uint64_t peers;	    /* now */
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The engine over nng 1.5.2: raw REQ and REP, PUB and SUB, over ipc and tcp.
+ * The engine over nng 1.5.2: raw REQ and REP, PUB and SUB, over tcp.
  *
  * Invariants:
  *  - nng's threads touch nothing but the pipe_queue. All else belongs to the
@@ -9,9 +9,8 @@
  *    without a peer is dropped: whoever sent it is gone.
  *  - REQ: an nng socket serves one pipe in its life. What nng still holds when
  *    the pipe goes is closed away with it, so nothing is sent over another one.
- *  - An ipc listener is watched by a peer of our own (bus/sp_watch.h), should
- *    bus/nng_fix.h not keep it from going deaf. Closing a deaf one, nng 1.5.2
- *    leaks the connections that waited in it.
+ *
+ * nng's ipc:// works too, for tests: nng 1.5.2 may go deaf or hang on it.
  */
 #include "bus/engine.h"
 
@@ -20,12 +19,10 @@
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
-#include <stdio.h>
 
 #include "bus/nng_fix.h"
 #include "bus/pipe_queue.h"
 #include "bus/send_window.h"
-#include "bus/sp_watch.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/list.h"
@@ -44,21 +41,10 @@
 #define QUEUE_MAX	 8192U		      /* of nng */
 #define PUB_QUEUE_MAX	 1000
 #define PUB_BYTES_MAX	 (64U << 20) /* held for subscribers that hang, all together */
-#define SOCKET_MODE	 0666
 
 struct peer {
 	struct bus_peer info;
 	bool is_announced; /* REP: on_link(true) was called */
-};
-
-struct listener {
-	struct list link;
-	struct bus_socket *socket;
-	char *url;
-	nng_listener nng;
-	bool is_open;
-	struct sp_watch watch; /* ipc only: watch.path is in url, else NULL */
-	bool has_warned;
 };
 
 struct pending {
@@ -78,7 +64,6 @@ struct bus_socket {
 	struct pipe_queue notices;
 	struct map peers; /* uint32_t pipe -> struct peer */
 	uint32_t next_peer_id;
-	struct list listeners;
 	struct list pending; /* REP: answers that nng had no room for */
 	size_t n_pending;
 	char *dial_url; /* REQ */
@@ -145,11 +130,8 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
 		.socket = nng_socket_id(nng_pipe_socket(pipe)),
 		.is_up = event == NNG_PIPE_EV_ADD_PRE,
 	};
-	int listener;
 
 	if (notice.is_up) {
-		listener = nng_listener_id(nng_pipe_listener(pipe));
-		notice.listener = listener > 0 ? (uint32_t)listener : 0;
 		notice.has_creds = nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &notice.uid) ==
 					   0 &&
 				   nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &notice.gid) ==
@@ -382,21 +364,8 @@ static void lose_request_link(struct bus_socket *s)
 
 /* ---- peers come and go ---- */
 
-static struct listener *find_listener(struct bus_socket *s, uint32_t id)
-{
-	list_for_each (i, &s->listeners) {
-		struct listener *l = list_entry(i, struct listener, link);
-
-		if (l->is_open && (uint32_t)nng_listener_id(l->nng) == id) {
-			return l;
-		}
-	}
-	return NULL;
-}
-
 static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 {
-	struct listener *l = n->listener ? find_listener(s, n->listener) : NULL;
 	struct peer *peer = calloc(1, sizeof(*peer));
 	struct bus_peer info;
 
@@ -410,12 +379,9 @@ static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 		.uid = (uid_t)n->uid,
 		.gid = (gid_t)n->gid,
 		.pid = (pid_t)n->pid,
-		.is_plain_tcp = n->listener ? l && !l->watch.path : !n->has_creds,
+		.is_plain_tcp = !n->has_creds,
 	};
 	info = peer->info;
-	if (l && l->watch.path) {
-		sp_watch_accepted(&l->watch);
-	}
 	if (s->kind == BUS_SUB || s->kind == BUS_REQ) {
 		s->up_since_ns = clock_boot_ns();
 		tell_link(s, &info, true);
@@ -478,126 +444,16 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 	return 0;
 }
 
-/* ---- listeners and their watch ---- */
-
-/* nng unlinks the path of a listener it closes, whoever has it by then: take the file of
- * somebody else out of the way meanwhile. */
-static void close_listener(struct listener *l)
-{
-	_cleanup_(xfreep) char *aside = NULL;
-	const char *path = l->watch.path;
-
-	if (!l->is_open) {
-		return;
-	}
-	if (path && sp_watch_is_foreign(&l->watch)) {
-		if (asprintf(&aside, "%s~", path) < 0 || rename(path, aside) < 0) {
-			aside = NULL;
-		}
-	}
-	nng_listener_close(l->nng);
-	l->is_open = false;
-	if (aside && rename(aside, path) < 0) {
-		log_error("cannot put the socket of another process back to %s: %s", path,
-			  err_text(err_errno()));
-	}
-}
-
-static int open_listener(struct listener *l)
-{
-	int r = l->watch.path ? sp_path_prepare(l->watch.path, l->watch.protocol) : 0;
-
-	if (r < 0) {
-		return r;
-	}
-	r = from_nng(nng_listener_create(&l->nng, l->socket->nng, l->url));
-	if (r < 0) {
-		return err_trace(r);
-	}
-	l->is_open = true;
-	if (l->watch.path) {
-		r = from_nng(nng_listener_set_int(l->nng, NNG_OPT_IPC_PERMISSIONS, SOCKET_MODE));
-	}
-	if (r == 0) {
-		r = from_nng(nng_listener_start(l->nng, 0));
-	}
-	if (r < 0) {
-		log_error("cannot listen on %s: %s", l->url, err_text(r));
-		nng_listener_close(l->nng);
-		l->is_open = false;
-	}
-	return r;
-}
-
-static bool on_catch_up(struct sp_watch *w, void *userdata)
-{
-	struct listener *l = userdata;
-	struct bus_socket *s = l->socket;
-
-	(void)w;
-	enter(s);
-	drain_notices(s);
-	return leave(s);
-}
-
-static void on_deaf(struct sp_watch *w, const char *why, void *userdata)
-{
-	struct listener *l = userdata;
-
-	l->socket->stats.relistens++;
-	if (!l->has_warned) {
-		l->has_warned = true;
-		log_warning("%s %s; listening anew (later times are only counted)", l->url, why);
-	}
-	close_listener(l);
-	if (open_listener(l) == 0) {
-		log_debug("listening anew on %s", l->url);
-	}
-	sp_watch_restart(w);
-}
-
-static void listener_free(struct listener *l)
-{
-	list_unlink(&l->link);
-	close_listener(l);
-	sp_watch_stop(&l->watch);
-	free(l->url);
-	free(l);
-}
+/* ---- addresses ---- */
 
 static int engine_listen(struct bus_socket *s, const char *url)
 {
-	struct listener *l = calloc(1, sizeof(*l));
-	int r;
+	int r = from_nng(nng_listen(s->nng, url, NULL, 0));
 
-	if (!l) {
-		return -ENOMEM;
-	}
-	l->socket = s;
-	l->url = strdup(url);
-	if (!l->url) {
-		free(l);
-		return -ENOMEM;
-	}
-	l->watch = (struct sp_watch){
-		.loop = s->loop,
-		.path = str_starts(l->url, "ipc://") ? l->url + strlen("ipc://") : NULL,
-		.protocol = s->kind == BUS_PUB ? SP_SUB : SP_REQ,
-		.catch_up = on_catch_up,
-		.deaf = on_deaf,
-		.userdata = l,
-		.probe = SP_PROBE_NULL,
-	};
-	r = open_listener(l);
-	if (r == 0 && l->watch.path) {
-		r = sp_watch_restart(&l->watch);
-	}
 	if (r < 0) {
-		listener_free(l);
-		return r;
+		log_error("cannot listen on %s: %s", url, err_text(r));
 	}
-	list_append(&s->listeners, &l->link);
-	return 0;
+	return r;
 }
 
 static int engine_dial(struct bus_socket *s, const char *url)
@@ -788,9 +644,6 @@ static void engine_close(struct bus_socket *s)
 	s->is_closed = true;
 	s->notify_source = sd_event_source_disable_unref(s->notify_source);
 	s->reopen_source = sd_event_source_disable_unref(s->reopen_source);
-	list_for_each_safe (i, &s->listeners) {
-		listener_free(list_entry(i, struct listener, link));
-	}
 	close_nng(s);
 	list_for_each_safe (j, &s->pending) {
 		pending_free(s, list_entry(j, struct pending, link));
@@ -828,7 +681,6 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	s->max_message = options->max_message;
 	s->queue = (int)MIN(MAX(options->queue, 1U), QUEUE_MAX);
 	random_bytes(&s->next_request, sizeof(s->next_request));
-	list_init(&s->listeners);
 	list_init(&s->pending);
 	r = pipe_queue_init(&s->notices, PIPES_MAX, kind == BUS_REQ);
 	if (r == 0 && kind == BUS_PUB) {
@@ -855,16 +707,10 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	return 0;
 }
 
-/* Peers of this very process are mostly our own probes. */
 static void engine_stats(const struct bus_socket *s, struct bus_socket_stats *out)
 {
 	*out = s->stats;
-	out->peers = 0;
-	for (struct map_iter i = map_begin(&s->peers); map_next(&s->peers, &i);) {
-		const struct peer *peer = i.value;
-
-		out->peers += peer->info.has_creds && peer->info.pid == getpid() ? 0 : 1;
-	}
+	out->peers = map_size(&s->peers);
 }
 
 const struct bus_engine bus_engine_nng = {

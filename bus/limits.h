@@ -14,7 +14,7 @@
 #define BUS_TOMBSTONES_MAX     4096	   /* removed topics remembered for Changes */
 #define BUS_SUB_PENDING_MAX    65536	   /* events held while a snapshot is being fetched */
 #define BUS_SUB_PENDING_BYTES  (32U << 20)
-#define BUS_INFLIGHT_PER_PEER  64   /* nng's reply queue per pipe; more would be lost silently */
+#define BUS_INFLIGHT_PER_PEER  64   /* what nng holds a pipe over tcp; more would be lost silently */
 #define BUS_INFLIGHT_MAX       1024 /* of one server */
 #define BUS_TIMEOUT_DEFAULT_MS 30000
 #define BUS_TIMEOUT_MAX_MS     3600000

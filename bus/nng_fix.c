@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "bus/sp_probe.h"
+#include "bus/sp_frame.h"
 
 static bool is_handshake(const struct msghdr *m)
 {
@@ -52,6 +52,6 @@ const char *__lsan_default_suppressions(void);
  * connection and the endpoint with it; this happens at the end of a program or a test. */
 __attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
 {
-	return "leak:nng_listener_create\nleak:nng_listener_start\nleak:nng_dial\n";
+	return "leak:nng_listen\nleak:nng_dial\n";
 }
 #endif

@@ -11,7 +11,6 @@
 
 struct pipe_notice {
 	uint32_t pipe;
-	uint32_t listener; /* 0 = none */
 	int socket;
 	bool is_up;
 	bool has_creds;

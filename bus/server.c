@@ -14,7 +14,7 @@
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 
-#define REPLY_QUEUE 1024 /* answers nng has no room for at the moment */
+#define REPLY_QUEUE 1024 /* answers a peer has no room for at the moment */
 
 /* ---- admission ---- */
 

@@ -8,7 +8,6 @@
 
 #include "bus/engine.h"
 #include "bus/sp_frame.h"
-#include "bus/sp_probe.h"
 #include "libcommon/list.h"
 
 struct sp_pool;

@@ -9,6 +9,13 @@
 #define TYPE_MESSAGE 1
 #define CAPACITY_MIN 4096
 
+void sp_handshake(uint8_t out[static SP_HANDSHAKE_LEN], enum sp_protocol protocol)
+{
+	const uint8_t bytes[SP_HANDSHAKE_LEN] = { 0, 'S', 'P', 0, 0, (uint8_t)protocol, 0, 0 };
+
+	memcpy(out, bytes, sizeof(bytes));
+}
+
 static void reset(struct sp_decoder *d)
 {
 	free(d->body);

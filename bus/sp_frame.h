@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * The frames of an SP stream over ipc: a type byte 1, a 64-bit length, that
- * many bytes.  A decoder without any I/O, and the message that is sent.
+ * The bytes of an SP stream over ipc: the handshake, then frames: a type byte 1, a 64-bit length,
+ * that many bytes.  A decoder without any I/O, and the message that is sent.
  */
 #include "libcommon/base.h"
+
+/* Numbers of the SP protocols, as in the handshake. */
+enum sp_protocol { SP_PUB = 0x20, SP_SUB = 0x21, SP_REQ = 0x30, SP_REP = 0x31 };
+
+#define SP_HANDSHAKE_LEN 8
+
+void sp_handshake(uint8_t out[static SP_HANDSHAKE_LEN], enum sp_protocol protocol);
 
 #define SP_FRAME_HEAD 9
 

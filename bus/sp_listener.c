@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "bus/sp_path.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 

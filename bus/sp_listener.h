@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
-#include "bus/sp_probe.h"
+#include "bus/sp_frame.h"
 #include "libcommon/list.h"
 #include "libcommon/loop.h"
 

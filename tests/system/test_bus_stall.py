@@ -13,7 +13,7 @@ import bus_harness as bus
 RATE = 5000
 STOPPED_SECONDS = 10
 SETTLE_SECONDS = 20
-# What nng may hold for a subscriber that stands still, and the noise of malloc.
+# What may be held for a subscriber that stands still, and the noise of malloc.
 GROWTH_MAX_KIB = 64 << 10
 
 

@@ -8,6 +8,7 @@
 
 struct suite_pair {
 	const struct bus_engine *server, *client;
+	bool is_tcp; /* else ipc */
 };
 
 void suite_request_and_reply(const struct suite_pair *pair);
@@ -26,37 +27,37 @@ void suite_stalled_subscriber(const struct suite_pair *pair);
 
 /* clang-format off */
 /* Static functions name_CASE() for SUITE_TESTS(name). */
-#define SUITE_CASE(name, function, server_engine, client_engine)                   \
-	static void name##_##function(void)                                        \
-	{                                                                          \
-		const struct suite_pair pair = { &server_engine, &client_engine }; \
-		suite_##function(&pair);                                           \
+#define SUITE_CASE(name, function, server, client, is_tcp)               \
+	static void name##_##function(void)                              \
+	{                                                                \
+		const struct suite_pair pair = { server, client, is_tcp }; \
+		suite_##function(&pair);                                 \
 	}
-#define SUITE_PAIR(name, server, client) \
-	SUITE_CASE(name, request_and_reply, server, client) \
-	SUITE_CASE(name, publish, server, client) \
-	SUITE_CASE(name, nothing_is_sent_twice, server, client) \
-	SUITE_CASE(name, close_in_callback, server, client) \
-	SUITE_CASE(name, hostile_bytes, server, client) \
-	SUITE_CASE(name, lost_socket_file, server, client) \
-	SUITE_CASE(name, server_comes_later, server, client)
+#define SUITE_PAIR(name, server, client, is_tcp) \
+	SUITE_CASE(name, request_and_reply, server, client, is_tcp) \
+	SUITE_CASE(name, publish, server, client, is_tcp) \
+	SUITE_CASE(name, nothing_is_sent_twice, server, client, is_tcp) \
+	SUITE_CASE(name, close_in_callback, server, client, is_tcp) \
+	SUITE_CASE(name, server_comes_later, server, client, is_tcp)
 #define SUITE_TESTS(name) \
 	UNIT_TEST(name##_request_and_reply), \
 	UNIT_TEST(name##_publish), \
 	UNIT_TEST(name##_nothing_is_sent_twice), \
 	UNIT_TEST(name##_close_in_callback), \
+	UNIT_TEST(name##_server_comes_later)
+/* Those of an ipc server, with bare peers. */
+#define SUITE_SERVER(name, server) \
+	SUITE_CASE(name, hostile_bytes, server, server, false) \
+	SUITE_CASE(name, lost_socket_file, server, server, false) \
+	SUITE_CASE(name, raw_peer, server, server, false) \
+	SUITE_CASE(name, bare_connects, server, server, false) \
+	SUITE_CASE(name, half_frames, server, server, false) \
+	SUITE_CASE(name, addresses, server, server, false) \
+	SUITE_CASE(name, slow_reader, server, server, false) \
+	SUITE_CASE(name, stalled_subscriber, server, server, false)
+#define SUITE_SERVER_TESTS(name) \
 	UNIT_TEST(name##_hostile_bytes), \
 	UNIT_TEST(name##_lost_socket_file), \
-	UNIT_TEST(name##_server_comes_later)
-/* Those in which the client is but a witness. */
-#define SUITE_SERVER(name, server) \
-	SUITE_CASE(name, raw_peer, server, server) \
-	SUITE_CASE(name, bare_connects, server, server) \
-	SUITE_CASE(name, half_frames, server, server) \
-	SUITE_CASE(name, addresses, server, server) \
-	SUITE_CASE(name, slow_reader, server, server) \
-	SUITE_CASE(name, stalled_subscriber, server, server)
-#define SUITE_SERVER_TESTS(name) \
 	UNIT_TEST(name##_raw_peer), \
 	UNIT_TEST(name##_bare_connects), \
 	UNIT_TEST(name##_half_frames), \

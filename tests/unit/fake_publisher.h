@@ -64,7 +64,7 @@ static inline void send_event(struct publisher *p, const Xenmesh__V1__Event *eve
 
 	memcpy(data, event->topic, topic_len);
 	xenmesh__v1__event__pack(event, data + topic_len);
-	CU_ASSERT_EQUAL(bus_engine_nng.send(p->f.pub, NULL, data, len), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.send(p->f.pub, NULL, data, len), 0);
 	free(data);
 }
 

@@ -49,28 +49,28 @@ static inline int fake_listen_rpc(struct fake_service *f)
 {
 	static const struct bus_socket_handler handler = { .on_message = fake_on_message };
 	const struct bus_socket_options options = { .max_message = BUS_CALL_MAX, .queue = 128 };
-	int r = bus_engine_nng.open(&f->rep, f->loop, BUS_REP, &options, &handler, f);
+	int r = bus_engine_sp.open(&f->rep, f->loop, BUS_REP, &options, &handler, f);
 
-	return r < 0 ? r : bus_engine_nng.listen(f->rep, f->rpc_url);
+	return r < 0 ? r : bus_engine_sp.listen(f->rep, f->rpc_url);
 }
 
 static inline int fake_listen_pub(struct fake_service *f)
 {
 	static const struct bus_socket_handler handler = { 0 };
 	const struct bus_socket_options options = { .max_message = 1024, .queue = 1024 };
-	int r = bus_engine_nng.open(&f->pub, f->loop, BUS_PUB, &options, &handler, f);
+	int r = bus_engine_sp.open(&f->pub, f->loop, BUS_PUB, &options, &handler, f);
 
-	return r < 0 ? r : bus_engine_nng.listen(f->pub, f->pub_url);
+	return r < 0 ? r : bus_engine_sp.listen(f->pub, f->pub_url);
 }
 
 static inline void fake_close_rpc(struct fake_service *f)
 {
-	bus_engine_nng.close(STEAL(f->rep));
+	bus_engine_sp.close(STEAL(f->rep));
 }
 
 static inline void fake_close_pub(struct fake_service *f)
 {
-	bus_engine_nng.close(STEAL(f->pub));
+	bus_engine_sp.close(STEAL(f->pub));
 }
 
 static inline int fake_write_topology(struct fake_service *f)
@@ -150,7 +150,7 @@ static inline int fake_reply(struct fake_service *f, const struct bus_route *rou
 	len = xenmesh__v1__reply__get_packed_size(&reply);
 	data = malloc(len + 1);
 	xenmesh__v1__reply__pack(&reply, data);
-	return bus_engine_nng.send(f->rep, &to, data, len);
+	return bus_engine_sp.send(f->rep, &to, data, len);
 }
 
 /* The loop runs until *done or the time is over; returns *done. */

@@ -169,7 +169,7 @@ static void answer_noise(struct fake_service *f, const struct bus_route *route,
 {
 	struct bus_route to = *route;
 
-	bus_engine_nng.send(f->rep, &to, "\xff\xff\xff", 3);
+	bus_engine_sp.send(f->rep, &to, "\xff\xff\xff", 3);
 }
 
 /* 2 MiB of empty messages: some 50 MiB when decoded. */
@@ -188,7 +188,7 @@ static void answer_bomb(struct fake_service *f, const struct bus_route *route,
 		data[head + 2 * i] = 0x22; /* details */
 		data[head + 2 * i + 1] = 0;
 	}
-	CU_ASSERT_EQUAL(bus_engine_nng.send(f->rep, &to, data, head + 2 * n), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.send(f->rep, &to, data, head + 2 * n), 0);
 	free(data);
 }
 
@@ -204,7 +204,7 @@ static void answer_bad_payload(struct fake_service *f, const struct bus_route *r
 	reply.request_id = call->request_id;
 	reply.payload.data = bytes;
 	reply.payload.len = sizeof(bytes);
-	bus_engine_nng.send(f->rep, &to, data, xenmesh__v1__reply__pack(&reply, data));
+	bus_engine_sp.send(f->rep, &to, data, xenmesh__v1__reply__pack(&reply, data));
 }
 
 static void test_client__tells_what_the_service_says(void)

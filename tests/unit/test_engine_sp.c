@@ -14,10 +14,10 @@
 #include "tests/unit/engine_suite.h"
 #include "tests/unit/unit.h"
 
-SUITE_PAIR(sp, bus_engine_sp, bus_engine_sp)
-SUITE_SERVER(sp, bus_engine_sp)
-SUITE_PAIR(sp_nng, bus_engine_sp, bus_engine_nng)
-SUITE_PAIR(nng_sp, bus_engine_nng, bus_engine_sp)
+SUITE_PAIR(sp, &bus_engine_sp, &bus_engine_sp, false)
+SUITE_SERVER(sp, &bus_engine_sp)
+SUITE_PAIR(sp_nng, &bus_engine_sp, &bus_engine_nng, false)
+SUITE_PAIR(nng_sp, &bus_engine_nng, &bus_engine_sp, false)
 
 /* ---- its own limits ---- */
 

@@ -73,7 +73,7 @@ static void set_up(struct fixture *f)
 
 static void tear_down(struct fixture *f)
 {
-	bus_engine_nng.close(f->sub);
+	bus_engine_sp.close(f->sub);
 	bus_pub_free(f->pub);
 	sd_event_unref(f->loop);
 	if (f->last) {
@@ -152,8 +152,8 @@ static void test_wire(void)
 	const struct bus_socket_handler handler = { on_message, on_link };
 
 	set_up(&f);
-	CU_ASSERT_EQUAL(bus_engine_nng.open(&f.sub, f.loop, BUS_SUB, &options, &handler, &f), 0);
-	CU_ASSERT_EQUAL(bus_engine_nng.dial(f.sub, f.url), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.open(&f.sub, f.loop, BUS_SUB, &options, &handler, &f), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.dial(f.sub, f.url), 0);
 	/* A heartbeat proves that both halves of the connection are up. */
 	CU_ASSERT(bus_run_until(f.loop, &f.n_beats, 1, 5000));
 	CU_ASSERT_EQUAL(f.beat->seq, 0);

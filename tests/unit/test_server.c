@@ -12,7 +12,7 @@
 #include "bus/engine.h"
 #include "bus/limits.h"
 #include "bus/service.h"
-#include "bus/sp_probe.h"
+#include "bus/sp_frame.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/strbuf.h"
@@ -40,6 +40,7 @@ struct fixture {
 /* A REQ socket and the replies it got. */
 struct peer {
 	struct fixture *f;
+	const struct bus_engine *engine;
 	struct bus_socket *socket;
 	size_t n_up, n_replies;
 	Xenmesh__V1__Reply *replies[PEER_REPLIES_MAX];
@@ -238,16 +239,16 @@ static void peer_open(struct peer *p, struct fixture *f, const char *url)
 	const struct bus_socket_options options = { .max_message = BUS_REPLY_MAX, .queue = 1024 };
 	const struct bus_socket_handler handler = { on_reply, on_link };
 
-	*p = (struct peer){ .f = f, .next_id = ++n_peers << 16 };
-	if (bus_engine_nng.open(&p->socket, f->loop, BUS_REQ, &options, &handler, p) < 0 ||
-	    bus_engine_nng.dial(p->socket, url) < 0 || !bus_run_until(f->loop, &p->n_up, 1, 5000)) {
+	*p = (struct peer){ .f = f, .engine = bus_engine_for(url), .next_id = ++n_peers << 16 };
+	if (p->engine->open(&p->socket, f->loop, BUS_REQ, &options, &handler, p) < 0 ||
+	    p->engine->dial(p->socket, url) < 0 || !bus_run_until(f->loop, &p->n_up, 1, 5000)) {
 		abort();
 	}
 }
 
 static void peer_close(struct peer *p)
 {
-	bus_engine_nng.close(p->socket);
+	p->engine->close(p->socket);
 	forget_replies(p);
 }
 
@@ -261,7 +262,7 @@ static void send_raw(struct peer *p, const void *data, size_t len)
 {
 	struct bus_route route;
 
-	CU_ASSERT_EQUAL(bus_engine_nng.send(p->socket, &route, data, len), 0);
+	CU_ASSERT_EQUAL(p->engine->send(p->socket, &route, data, len), 0);
 }
 
 /* Send a call; id_n names its request id, payload is what it is. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Unix sockets connect at once or fail, and 8 bytes fit into any socket
- * buffer, so only the listener's answer has to be waited for.
+ * A peer of our own asks whether somebody listens.  It sends its 8 bytes and
+ * waits for the listener's: one that does not makes nng 1.5.2, should that be
+ * it, stop accepting for ever.
  */
-#include "bus/sp_probe.h"
+#include "bus/sp_path.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -16,13 +17,6 @@
 
 #define DIR_MODE     0755
 #define LIVE_WAIT_MS 500 /* a healthy process answers within a millisecond */
-
-void sp_handshake(uint8_t out[static SP_HANDSHAKE_LEN], enum sp_protocol protocol)
-{
-	const uint8_t bytes[SP_HANDSHAKE_LEN] = { 0, 'S', 'P', 0, 0, (uint8_t)protocol, 0, 0 };
-
-	memcpy(out, bytes, sizeof(bytes));
-}
 
 /* A connection that has sent our half of the handshake: the fd or -errno. */
 static int open_connection(const char *path, enum sp_protocol protocol)
@@ -63,47 +57,6 @@ static int read_some(int fd, size_t *n_read)
 	}
 	*n_read += (size_t)n;
 	return *n_read == SP_HANDSHAKE_LEN;
-}
-
-static int on_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-	struct sp_probe *p = userdata;
-
-	(void)events;
-	if (read_some(fd, &p->n_read) != 0) {
-		sd_event_source_set_enabled(source, SD_EVENT_OFF);
-		p->fn(p, p->userdata);
-	}
-	return 0;
-}
-
-int sp_probe_start(struct sp_probe *p, sd_event *loop, const char *path, enum sp_protocol protocol,
-		   void (*fn)(struct sp_probe *p, void *userdata), void *userdata)
-{
-	int r;
-
-	sp_probe_stop(p);
-	p->fd = open_connection(path, protocol);
-	if (p->fd < 0) {
-		r = p->fd;
-		p->fd = -1;
-		return r;
-	}
-	p->fn = fn;
-	p->userdata = userdata;
-	r = sd_event_add_io(loop, &p->source, p->fd, EPOLLIN, on_readable, p);
-	if (r < 0) {
-		sp_probe_stop(p);
-		return r;
-	}
-	return 0;
-}
-
-void sp_probe_stop(struct sp_probe *p)
-{
-	p->source = sd_event_source_disable_unref(p->source);
-	p->fd = xclose(p->fd);
-	p->n_read = 0;
 }
 
 /* Is somebody listening? 0 = nobody (no file, or a stale one); 1 = yes; -errno. */
