@@ -466,6 +466,7 @@ static void test_engine__gives_an_absent_host_up(void)
 	fakehost_hang_up(&f.host);
 	WAIT(&f, !f.core->host.is_connected);
 	CU_ASSERT(!topics_get(&f.topics, "host/state")->event->host_state->connected);
+	f.core->engine.waits.host_ms = 100;
 	id = ops_order(&f, TASK_START, UUID_A);
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);

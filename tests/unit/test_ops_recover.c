@@ -340,6 +340,7 @@ static void test_recover__without_a_host(void)
 	id = stop_at_worker(&f, TASK_START);
 	fakehost_hang_up(&f.host);
 	ops_start(&f);
+	f.core->engine.waits.host_ms = 100;
 	run_to_end(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNKNOWN);
 }
