@@ -153,7 +153,7 @@ static int add_client(struct control *control, int fd)
 		return -ENOMEM;
 	}
 	if (control->n_clients == CONTROL_CLIENTS_MAX) {
-		client_free(list_first(&control->clients, struct client, list));
+		client_free(list_entry(control->clients.next, struct client, list));
 	}
 	c->control = control;
 	c->fd = fd;
@@ -173,6 +173,7 @@ static int add_client(struct control *control, int fd)
 static int on_connection(sd_event_source *s _unused_, int listener, uint32_t events _unused_,
 			 void *userdata)
 {
+	/* cppcheck-suppress nullPointer: nobody asks for the peer's address */
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	int r = fd < 0 ? err_errno() : add_client(userdata, fd);
 
@@ -245,7 +246,7 @@ int control_ask(const char *path, const char *command)
 	if (!stream) {
 		return err_errno();
 	}
-	fd = -1;
+	(void)STEAL_FD(fd); /* fclose() closes it */
 	while (fgets(line, sizeof(line), stream)) {
 		if (streq(line, "ok\n")) {
 			result = 0;

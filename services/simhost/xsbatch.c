@@ -62,13 +62,9 @@ static void add(struct xsbatch *b, uint32_t type, const void *payload, size_t le
 void xsbatch_write(struct xsbatch *b, const char *path, const char *value)
 {
 	char payload[XENSTORE_PAYLOAD_MAX + 1];
-	size_t path_len = strlen(path) + 1, value_len = strlen(value);
+	int n = snprintf(payload, sizeof(payload), "%s%c%s", path, 0, value);
 
-	if (path_len + value_len <= XENSTORE_PAYLOAD_MAX) {
-		memcpy(payload, path, path_len);
-		memcpy(payload + path_len, value, value_len);
-	}
-	add(b, XS_WRITE, payload, path_len + value_len);
+	add(b, XS_WRITE, payload, (size_t)MAX(n, 0));
 }
 
 void xsbatch_writef(struct xsbatch *b, const char *value, const char *format, ...)

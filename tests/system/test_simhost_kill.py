@@ -55,6 +55,9 @@ class Tests:
     def guests(self):
         return {g["uuid"]: g["hostname"] for g in self.system.json("guest", "list")}
 
+    def is_connected(self):
+        return self.system.host()["state"]["connected"]
+
     def domains(self):
         """As the hypervisor has them: what must not change when something of ours dies."""
         return sorted(self.system.ask("list"))
@@ -78,7 +81,7 @@ class Tests:
         s = self.system
         before, domains = self.view(), self.domains()
         since = self.killed("ops")
-        self.converges(since, lambda: s.host()["state"]["connected"] and self.view() == before, "ops shows what it showed")
+        self.converges(since, lambda: self.is_connected() and self.view() == before, "ops shows what it showed")
         expect_equal(self.domains(), domains, "domains")
         s.ok("vm", "pause", "m0")
         s.ok("vm", "unpause", "m0")
@@ -91,7 +94,7 @@ class Tests:
         s.ask("destroy before")
         s.ask("create name=after")
         s.ask("crash m1")
-        self.converges(since, lambda: "after" in s.vms() and "before" not in s.vms(), "ops sees what happened meanwhile")
+        self.converges(since, lambda: "after" in s.vms() and "before" not in s.vms(), "ops sees what happened")
         self.converges(since, lambda: s.vm("m1")["power_state"] == "POWER_STATE_HALTED", "the crashed VM was seen to")
         s.ok("vm", "start", "m1")
         s.ask("destroy after")
@@ -149,7 +152,8 @@ class Tests:
 
     def is_as_after_power_failure(self):
         view = self.view()
-        return (self.system.host()["state"]["connected"] and sum(not managed for *_, managed in view.values()) == N_UNMANAGED and
+        n_unmanaged = sum(not managed for *_, managed in view.values())
+        return (self.is_connected() and n_unmanaged == N_UNMANAGED and
                 all(power == "POWER_STATE_HALTED" for _, _, power, managed in view.values() if managed))
 
     def all_at_once(self):
@@ -158,7 +162,7 @@ class Tests:
         before, domains, guests = self.view(), self.domains(), self.guests()
         for name in ("ops", "agent-bridge", "metrics"):
             since = self.killed(name)
-        self.converges(since, lambda: s.host()["state"]["connected"] and self.view() == before, "ops shows what it showed")
+        self.converges(since, lambda: self.is_connected() and self.view() == before, "ops shows what it showed")
         self.converges(since, lambda: self.guests() == guests, "the guests are known again")
         self.converges(since, lambda: s.cli("bus", "ping").rc == 0, "all answer")
         expect_equal(self.domains(), domains, "domains")
@@ -209,12 +213,13 @@ class Tests:
         s = self.system
         url = Topology.load(s.topology).rpc("ops")
         for i in range(ROUNDS):
-            wait_for(lambda: s.host()["state"]["connected"], SOON_S, "ops is connected")
+            wait_for(self.is_connected, SOON_S, "ops is connected")
             made, request = s.stats()["domains_made"], uuids.uuid4()
             reboot = ops_pb2.RebootVmRequest(vm="m1", timeout_s=20, force=True)
             with Client(url) as client:
                 try:
-                    client.call("Ops/RebootVm", reboot, timeout=i * 0.002 + 0.0005, request_id=request.bytes, retry=False)
+                    client.call("Ops/RebootVm", reboot, timeout=i * 0.002 + 0.0005, request_id=request.bytes,
+                                retry=False)
                 except CallError:
                     pass
                 self.killed("ops")

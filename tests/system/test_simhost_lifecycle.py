@@ -119,7 +119,8 @@ class Tests:
     def devices_connect(self):
         s = self.system
         self.running("devices", vifs=[{"devid": 0, "bridge": "xenbr1"}, {"devid": 2}],
-                     vbds=[{"vdev": "xvda", "target": "/srv/a"}, {"vdev": "xvdb", "target": "/srv/b", "readonly": True}])
+                     vbds=[{"vdev": "xvda", "target": "/srv/a"},
+                           {"vdev": "xvdb", "target": "/srv/b", "readonly": True}])
         vm = s.vm("devices")
         expect_equal([v["devid"] for v in vm["vifs"]], [0, 2], "vifs")
         expect_equal([(v["vdev"], v["devid"], v["readonly"]) for v in vm["vbds"]],

@@ -355,8 +355,9 @@ class Tests:
         s = self.system
         for command, why in (("dance", "no such command"), ("create", "name=NAME is missing"),
                              ("create name=a color=red", "color"), ("create name=a vcpus=0", "vcpus"),
-                             ("destroy nobody", "no domain"), ("destroy 0", "no domain"), ("fault dance", "no operation"),
-                             ("create name=a memory=16777216", "memory"), ("x" * 5000, "too long")):
+                             ("destroy nobody", "no domain"), ("destroy 0", "no domain"),
+                             ("fault dance", "no operation"), ("create name=a memory=16777216", "memory"),
+                             ("x" * 5000, "too long")):
             answer = self.answer(command)
             expect(answer.startswith("error: ") and why in answer, "%s: %r" % (command[:30], answer))
         idle = [socket.socket(socket.AF_UNIX) for _ in range(40)]
@@ -393,7 +394,8 @@ class Tests:
         expect(rc == 1 and "cannot connect" in out, "--ask of nobody: %d %s" % (rc, out))
         rc, out = self.program("--state-dir", state)
         expect(rc == 1 and "use" in out, "a second one in the same directory: %d %s" % (rc, out))
-        rc, out = self.program("--state-dir", os.path.join(self.system.dir, "small"), "--vms", "100", "--memory", "4096")
+        small = os.path.join(self.system.dir, "small")
+        rc, out = self.program("--state-dir", small, "--vms", "100", "--memory", "4096")
         expect(rc == 1 and "--memory" in out, "too many VMs for the memory: %d %s" % (rc, out))
         expect_equal(self.system.stats()["domains"], 1, "domains of the one that runs")
 

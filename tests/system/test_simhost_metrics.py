@@ -189,7 +189,8 @@ class Tests:
         wait_for(lambda: s.stats()["ticks"] > start + 1, SOON_S, "another sample")
         after = s.host()["sample"]
         titles = next(line for line in lines if "NAME" in line).split()
-        rows = {row[0]: dict(zip(titles, row)) for row in (line.split() for line in lines[2:]) if len(row) == len(titles)}
+        cells = [line.split() for line in lines[2:]]
+        rows = {row[0]: dict(zip(titles, row)) for row in cells if len(row) == len(titles)}
         expect_equal(set(rows), set(s.vms()), "VMs in top")
         for a, b in zip(before["domains"], after["domains"]):
             if a["domid"] == 0:

@@ -86,7 +86,8 @@ class Tests:
         macs = {vif["mac"] for vif in s.vm(domid)["vifs"]}
         expect_equal({vif["mac"] for vif in guest["vifs"]}, macs, "MACs told by the guest and by the toolstack")
         for vif in guest["vifs"]:
-            expect_equal([a["ipv6"] for a in vif["addresses"]], [False, True, True], "addresses of vif %d" % vif["devid"])
+            expect_equal([a["ipv6"] for a in vif["addresses"]], [False, True, True],
+                         "addresses of vif %d" % vif["devid"])
         listed = [g for g in s.json("guest", "list") if g["uuid"] == uuid]
         expect_equal(listed, [guest], "guest list")
         s.ask("destroy talker")
@@ -113,7 +114,8 @@ class Tests:
         where = Topology.load(s.topology)
         with Client(where.rpc("ops")) as ops, Client(where.rpc("agent-bridge")) as bridge:
             vms = ops.call("Ops/ListVms", ops_pb2.ListVmsRequest()).vms
-            expect_equal({vm.uuid: vm.name for vm in vms}, {vm["uuid"]: vm["name"] for vm in s.json("vm", "list")}, "VMs")
+            expect_equal({vm.uuid: vm.name for vm in vms},
+                         {vm["uuid"]: vm["name"] for vm in s.json("vm", "list")}, "VMs")
             guests = bridge.call("Guest/ListGuests", guest_pb2.ListGuestsRequest()).guests
             expect_equal([g.uuid for g in guests], [g["uuid"] for g in s.json("guest", "list")], "guests")
             try:
