@@ -173,7 +173,7 @@ static int add_client(struct control *control, int fd)
 static int on_connection(sd_event_source *s _unused_, int listener, uint32_t events _unused_,
 			 void *userdata)
 {
-	/* cppcheck-suppress nullPointer: nobody asks for the peer's address */
+	/* cppcheck-suppress nullPointer ; nobody asks for the peer's address */
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	int r = fd < 0 ? err_errno() : add_client(userdata, fd);
 

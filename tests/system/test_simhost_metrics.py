@@ -15,7 +15,7 @@ RECORD_S = 17  # at least two whole rows of 5 s
 ROW_S = 5
 SLACK = 1e-6
 # A row is made of the samples in it, whose edges lie up to a second from its own, and loads swing.
-AGREEMENT = 0.05
+AGREEMENT = 0.1
 SOON_S = 15
 SERIES = re.compile(r'^(\w+)(?:\{(.*)\})? (\S+)$')
 
