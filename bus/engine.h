@@ -39,6 +39,9 @@ struct bus_route {
 struct bus_socket;
 
 struct bus_socket_handler {
+	/* Listening on ipc: whether this local process (only its credentials are set) may
+	 * connect; it is hung up on otherwise. NULL = anybody. */
+	bool (*admit)(const struct bus_peer *peer, void *userdata);
 	/* data lives until the callback returns. Closing the socket in it is allowed. */
 	void (*on_message)(struct bus_socket *s, const struct bus_peer *peer,
 			   const struct bus_route *route, const void *data, size_t len,

@@ -326,11 +326,39 @@ static int engine_dial(struct bus_socket *s, const char *url)
 
 /* ---- listening ---- */
 
+static bool is_admitted(const struct bus_socket *s, const char *path, int fd)
+{
+	struct bus_peer peer = { .has_creds = true };
+	struct ucred creds;
+	socklen_t len = sizeof(creds);
+
+	if (!s->handler.admit) {
+		return true;
+	}
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0) {
+		return false;
+	}
+	peer.uid = creds.uid;
+	peer.gid = creds.gid;
+	peer.pid = creds.pid;
+	if (!s->handler.admit(&peer, s->userdata)) {
+		log_info("%s: uid %u may not connect, [access] of the topology gives it no role",
+			 path, peer.uid);
+		return false;
+	}
+	return true;
+}
+
 static void on_accept(struct sp_listener *l, int fd, void *userdata)
 {
 	struct bus_socket *s = userdata;
-	int r = sp_pool_add(&s->pool, fd, NULL);
+	int r;
 
+	if (!is_admitted(s, l->path, fd)) {
+		close(fd);
+		return;
+	}
+	r = sp_pool_add(&s->pool, fd, NULL);
 	if (r == -EUSERS) {
 		log_warning("%s has as many connections as are allowed, of all or of one user; "
 			    "turning one away",

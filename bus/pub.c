@@ -18,6 +18,7 @@
 #include "bus/pub.h"
 
 #include "bus/bind.h"
+#include "bus/codes.h"
 #include "bus/limits.h"
 #include "bus/wire.h"
 #include "libcommon/clock.h"
@@ -51,6 +52,7 @@ struct segment {
 };
 
 struct bus_pub {
+	struct topology *topology; /* not owned; NULL = no access check */
 	struct bus_binding binding;
 	struct loop_ticker *ticker;
 	struct uuid instance;
@@ -401,11 +403,20 @@ int bus_pub_snapshot(struct bus_pub *p, uint64_t after_seq, char *const *prefixe
 
 /* ---- the rest ---- */
 
-int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_service *service)
+/* Who may not call Snapshot may not listen either. */
+static bool admit(const struct bus_peer *peer, void *userdata)
+{
+	struct bus_pub *p = userdata;
+
+	return !p->topology || topology_role(p->topology, peer->uid, peer->gid) >= ROLE_OBSERVER;
+}
+
+int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_service *service,
+		struct topology *topology)
 {
 	/* Subscribers have nothing to say. */
 	const struct bus_socket_options options = { .max_message = 1, .queue = SEND_QUEUE };
-	const struct bus_socket_handler handler = { 0 };
+	const struct bus_socket_handler handler = { .admit = admit };
 	struct bus_pub *p = calloc(1, sizeof(*p));
 	int r;
 
@@ -415,6 +426,7 @@ int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_serv
 	list_init(&p->by_seq);
 	list_init(&p->tombstones);
 	uuid_random(&p->instance);
+	p->topology = topology;
 	r = bus_binding_open(&p->binding, loop, BUS_PUB, &service->pub, &options, &handler, p);
 	if (r == 0) {
 		r = loop_ticker_new(&p->ticker, loop, BUS_HEARTBEAT_US, on_tick, p);

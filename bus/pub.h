@@ -13,8 +13,10 @@
 
 struct bus_pub;
 
-/* Binds the service's pub endpoints. */
-int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_service *service);
+/* Binds the service's pub endpoints. Local processes whose user is no observer in `topology` are
+ * hung up on; NULL = everybody may listen. It must outlive the publisher. */
+int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_service *service,
+		struct topology *topology);
 struct bus_pub *bus_pub_free(struct bus_pub *p);
 
 /* Publish the whole new state of topic. The caller has set only event->body_case and body.

@@ -303,7 +303,7 @@ static int open_sockets(struct bus_service *s, sd_event *loop, const struct topo
 		.dedup = c->dedup,
 		.userdata = c->userdata,
 	};
-	int r = bus_pub_new(&s->pub, loop, where);
+	int r = bus_pub_new(&s->pub, loop, where, c->topology);
 
 	if (r == 0) {
 		r = bus_server_new(&s->server, loop, &config);

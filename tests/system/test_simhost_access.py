@@ -54,6 +54,12 @@ class Tests:
         s, user = self.system, self.as_user(NOBODY)
         for command in (("vm", "list"), ("guest", "list"), ("metrics", "list")):
             s.fails(5, "", *command, **user)
+        # host/sample comes once a second: an observer hears it, who is nobody does not.
+        follow = ("events", "host/sample", "--service", "ops", "--live", "--count", "1", "--for", "4s")
+        s.ok(*follow, **self.as_user(OBSERVER))
+        heard = s.cli(*follow, **user)
+        expect_equal(heard.rc, 3, "status of events")
+        expect("host/sample" not in heard.out, "a user without a role hears events")
 
     def self_is_admin(self):
         """Whoever runs the services."""

@@ -66,7 +66,7 @@ static void set_up(struct fixture *f)
 	snprintf(f->url, sizeof(f->url), "ipc://%s/pub", f->dir.path);
 	f->service.pub.urls[0] = f->url;
 	f->service.pub.n_urls = 1;
-	if (sd_event_new(&f->loop) < 0 || bus_pub_new(&f->pub, f->loop, &f->service) < 0) {
+	if (sd_event_new(&f->loop) < 0 || bus_pub_new(&f->pub, f->loop, &f->service, NULL) < 0) {
 		abort();
 	}
 }
@@ -439,8 +439,8 @@ static void test_address_in_use(void)
 
 	set_up(&f);
 	log_set_level(LOG_LEVEL_ERROR);
-	CU_ASSERT_EQUAL(bus_pub_new(&second, f.loop, &f.service), -EADDRINUSE);
-	CU_ASSERT_EQUAL(bus_pub_new(&second, f.loop, &nowhere), -EDESTADDRREQ);
+	CU_ASSERT_EQUAL(bus_pub_new(&second, f.loop, &f.service, NULL), -EADDRINUSE);
+	CU_ASSERT_EQUAL(bus_pub_new(&second, f.loop, &nowhere, NULL), -EDESTADDRREQ);
 	CU_ASSERT_PTR_NULL(second);
 	tear_down(&f);
 }
