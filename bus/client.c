@@ -522,7 +522,8 @@ static void on_message(struct bus_socket *socket _unused_, const struct bus_peer
 int bus_client_new(struct bus_client **out, sd_event *loop, const struct topology *topology,
 		   const char *service, const char *client_name)
 {
-	static const struct bus_socket_handler handler = { on_message, on_link };
+	static const struct bus_socket_handler handler = { .on_message = on_message,
+							   .on_link = on_link };
 	const struct bus_socket_options options = {
 		.max_message = BUS_REPLY_MAX,
 		.queue = BUS_INFLIGHT_PER_PEER,

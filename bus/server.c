@@ -195,7 +195,7 @@ int bus_server_new(struct bus_server **out, sd_event *loop, const struct bus_ser
 {
 	const struct bus_socket_options options = { .max_message = BUS_CALL_MAX,
 						    .queue = REPLY_QUEUE };
-	const struct bus_socket_handler handler = { on_message, on_link };
+	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
 	struct bus_server *s = calloc(1, sizeof(*s));
 	int r;
 

@@ -710,7 +710,8 @@ static void on_link(struct bus_socket *socket _unused_, const struct bus_peer *p
 /* Whole first segments: only then the continuity of prev_seq can be seen. */
 static int open_socket(struct bus_sub *s, const char *url)
 {
-	static const struct bus_socket_handler handler = { on_message, on_link };
+	static const struct bus_socket_handler handler = { .on_message = on_message,
+							   .on_link = on_link };
 	char first[BUS_PREFIXES_MAX][BUS_TOPIC_MAX + 1];
 	const char *topics[BUS_PREFIXES_MAX + 1];
 	struct bus_socket_options options = {

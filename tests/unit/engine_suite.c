@@ -64,7 +64,7 @@ static int end_open(struct end *e, const struct bus_engine *engine, sd_event *lo
 		    enum bus_kind kind)
 {
 	const struct bus_socket_options options = { .max_message = MAX_MESSAGE, .queue = 1024 };
-	const struct bus_socket_handler handler = { on_message, on_link };
+	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
 
 	*e = (struct end){ .loop = loop, .engine = engine };
 	return engine->open(&e->socket, loop, kind, &options, &handler, e);
@@ -225,7 +225,7 @@ void suite_publish(const struct suite_pair *pair)
 	const struct bus_socket_options options = {
 		.max_message = MAX_MESSAGE, .queue = 1024, .topics = topics, .n_topics = 2
 	};
-	const struct bus_socket_handler handler = { on_message, on_link };
+	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
 	struct fixture f;
 	struct end pub, sub = { .engine = pair->client };
 

@@ -59,7 +59,7 @@ static void on_link(struct bus_socket *s _unused_, const struct bus_peer *peer _
 static void service_start(struct service *v, enum bus_kind kind, size_t max_message)
 {
 	const struct bus_socket_options options = { .max_message = max_message, .queue = 100 };
-	const struct bus_socket_handler handler = { on_message, on_link };
+	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
 
 	*v = (struct service){ 0 };
 	bus_dir_make(&v->dir);

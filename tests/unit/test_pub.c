@@ -149,7 +149,7 @@ static void test_wire(void)
 {
 	struct fixture f;
 	const struct bus_socket_options options = { .max_message = BUS_EVENT_MAX, .queue = 1024 };
-	const struct bus_socket_handler handler = { on_message, on_link };
+	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
 
 	set_up(&f);
 	CU_ASSERT_EQUAL(bus_engine_sp.open(&f.sub, f.loop, BUS_SUB, &options, &handler, &f), 0);
