@@ -35,6 +35,10 @@ class Failed(Exception):
     """A test's expectation does not hold."""
 
 
+class Ended(Failed):
+    """A process that should run does not: waiting is of no use."""
+
+
 class Skipped(Exception):
     """A test cannot run here; says why."""
 
@@ -57,6 +61,8 @@ def wait_for(condition, seconds, why, pause=POLL_S):
             value = condition()
             if value:
                 return value
+        except Ended:
+            raise
         except Failed as e:
             last = e
         if time.monotonic() > deadline:
@@ -239,8 +245,9 @@ class System:
                      "ops is connected to its host")
 
     def _answers(self, name):
-        expect(self.services[name].is_running() or self.services[name].respawns,
-               "%s has ended with status %s" % (name, self.services[name].process.returncode))
+        service = self.services[name]
+        if not service.is_running() and not service.respawns:
+            raise Ended("%s has ended with status %s" % (name, service.process.returncode))
         return self.cli("bus", "ping", name, "--timeout", "1s").rc == 0
 
     def close(self):
