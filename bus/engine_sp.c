@@ -197,7 +197,7 @@ static int try_connect(const char *path)
 	if (fd < 0) {
 		return err_errno();
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		r = err_errno();
 		close(fd);

@@ -5,8 +5,8 @@
  */
 #define BUS_TOPIC_MAX	       128	  /* "vm/<36>/metrics" is 47; twice and a half of it */
 #define BUS_PREFIXES_MAX       64	  /* of one subscription or request */
-#define BUS_CALL_MAX	       (1U << 20) /* a request; the largest sane one, an xl.cfg, is 64 KiB */
-#define BUS_REPLY_MAX	       (4U << 20) /* pages are cut at BUS_PAGE_BYTES, plus one large event */
+#define BUS_CALL_MAX	       (1U << 20) /* a request; an xl.cfg has 64 KiB at most */
+#define BUS_REPLY_MAX	       (4U << 20) /* a page of BUS_PAGE_BYTES and one large event */
 #define BUS_EVENT_MAX	       (4U << 20) /* host/sample of 5,000 domains is below 3 MiB */
 #define BUS_PAGE_BYTES	       (1U << 20) /* of events in one ChangesReply */
 #define BUS_ARENA_FACTOR       8 /* decoded size / wire size of honest messages is below 6 */
@@ -14,7 +14,7 @@
 #define BUS_TOMBSTONES_MAX     4096	   /* removed topics remembered for Changes */
 #define BUS_SUB_PENDING_MAX    65536	   /* events held while a snapshot is being fetched */
 #define BUS_SUB_PENDING_BYTES  (32U << 20)
-#define BUS_INFLIGHT_PER_PEER  64   /* what nng holds a pipe over tcp; more would be lost silently */
+#define BUS_INFLIGHT_PER_PEER  64 /* what nng holds a pipe over tcp; more would be lost silently */
 #define BUS_INFLIGHT_MAX       1024 /* of one server */
 #define BUS_TIMEOUT_DEFAULT_MS 30000
 #define BUS_TIMEOUT_MAX_MS     3600000

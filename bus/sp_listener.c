@@ -86,7 +86,7 @@ static int bind_socket(int fd, const char *path)
 	mode_t mask;
 	int r = 0;
 
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	mask = umask(SOCKET_UMASK);
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		r = err_errno();

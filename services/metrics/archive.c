@@ -337,7 +337,7 @@ static int grow(struct archive *a)
 		return -ENOMEM;
 	}
 	r = map_new(&b, wider, capacity);
-	if (r < 0) {
+	if (r < 0 || !b.header) {
 		return err_trace(r);
 	}
 	copy_columns(&b, a);
