@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the engine does on its own with guests that end: policies, and a journal that fails.
+ */
+#include <sqlite3.h>
+
+#include "libcommon/log.h"
+#include "tests/unit/ops_fixture.h"
+
+static void start(struct ops_fixture *f, const char *uuid)
+{
+	struct ops_id id = ops_order(f, TASK_START, uuid);
+
+	WAIT(f, ops_is_ended(f, id));
+	CU_ASSERT_EQUAL(ops_state(f, id), TASK_DONE);
+}
+
+/* ---- policy ---- */
+
+static void age(struct ops_fixture *f, uint32_t domid, uint64_t seconds)
+{
+	const struct vm_domain *d = map_get(&f->core->vms.by_domid, &domid, sizeof(domid));
+
+	CU_ASSERT_PTR_NOT_NULL(d);
+	if (d) {
+		d->facts->started_ns = clock_real_ns() - seconds * NSEC_PER_SEC;
+	}
+}
+
+static void test_engine__follows_on_poweroff(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 1);
+}
+
+static void test_engine__follows_on_reboot(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	age(&f, 1, 60);
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+	fakehost_end_guest(&f.host, 2, REASON_REBOOT); /* so soon: delayed */
+	WAIT(&f, ops_vm(&f, UUID_A)->task[0]);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 3);
+}
+
+static void test_engine__breaks_a_boot_loop(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+
+	c->on_crash = ACTION_RESTART;
+	ops_define(&f, c);
+	start(&f, UUID_A);
+	age(&f, 1, 121);
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
+	fakehost_end_guest(&f.host, 2, REASON_CRASH);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	WAIT(&f, strstr(ops_vm(&f, UUID_A)->last_error, "after its start and is not restarted"));
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+}
+
+static void test_engine__ignores_unmanaged_and_suspended(void)
+{
+	WITH_OPS(f);
+
+	fakehost_add(&f.host, UUID_B, "xl", POWER_RUNNING);
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);	/* the unmanaged one */
+	fakehost_end_guest(&f.host, 2, REASON_SUSPEND); /* ours */
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_SHUTDOWN);
+	WAIT(&f, ops_vm(&f, UUID_B)->power_state == POWER_SHUTDOWN);
+	ops_run_for(&f, 100);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
+}
+
+static void test_engine__late_shutdown_is_not_restarted(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+
+	c->on_poweroff = ACTION_RESTART;
+	ops_define(&f, c);
+	start(&f, UUID_A);
+	vms_get(&f.core->vms, UUID_A)->desired = STORE_DESIRED_HALTED;
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+	vms_get(&f.core->vms, UUID_A)->desired = STORE_DESIRED_RUNNING;
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 2, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 3);
+}
+
+static void test_engine__policy_does_not_hammer(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.host.fail_code = CODE_INTERNAL;
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->last_error[0]);
+	fakehost_tell(&f.host, 1);
+	ops_run_for(&f, 100);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+}
+
+/* A domid that comes again is another domain. */
+static void test_engine__policy_knows_a_successor(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	f.host.next_domid = 1;
+	start(&f, UUID_A);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 1);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 2);
+}
+
+static void test_engine__missed_shutdowns_are_caught_up(void)
+{
+	WITH_OPS(f);
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	fakehost_hang_up(&f.host);
+	WAIT(&f, !f.core->host.is_connected);
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
+}
+
+/* ---- a journal that cannot be written ---- */
+
+/* Another program holds the file. */
+static sqlite3 *lock_store(const struct ops_fixture *f)
+{
+	sqlite3 *other;
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/ops.db", f->dir);
+	CU_ASSERT_EQUAL(sqlite3_open(path, &other), SQLITE_OK);
+	CU_ASSERT_EQUAL(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	return other;
+}
+
+static void test_engine__policy_needs_no_journal(void)
+{
+	WITH_OPS(f);
+	sqlite3 *other;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	other = lock_store(&f);
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !ops_vm(&f, UUID_A)->task[0]);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
+	CU_ASSERT_PTR_NOT_NULL(strstr(ops_vm(&f, UUID_A)->last_error, "the store "));
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 1);
+	CU_ASSERT_EQUAL(f.core->tasks.n_unsaved, 1);
+	sqlite3_close(other);
+	WAIT(&f, f.core->tasks.n_unsaved == 0);
+}
+
+static void test_engine__waits_for_the_journal_not_for_ever(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+	sqlite3 *other;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	id = ops_order(&f, TASK_START, UUID_A);
+	other = lock_store(&f);
+	WAIT(&f, ops_is_ended(&f, id));
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_FAILED);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);
+	CU_ASSERT(ops_has_message(&f, id, "the journal cannot be written: the store"));
+	CU_ASSERT_EQUAL(f.host.n_spawned, 1);
+	CU_ASSERT_EQUAL(f.host.n_creates, 0);
+	sqlite3_close(other);
+}
+
+static void swallow(enum log_level level _unused_, const char *message _unused_,
+		    const struct log_field *fields _unused_, size_t n_fields _unused_)
+{
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(test_engine__follows_on_poweroff),
+		UNIT_TEST(test_engine__follows_on_reboot),
+		UNIT_TEST(test_engine__breaks_a_boot_loop),
+		UNIT_TEST(test_engine__ignores_unmanaged_and_suspended),
+		UNIT_TEST(test_engine__late_shutdown_is_not_restarted),
+		UNIT_TEST(test_engine__policy_does_not_hammer),
+		UNIT_TEST(test_engine__policy_knows_a_successor),
+		UNIT_TEST(test_engine__missed_shutdowns_are_caught_up),
+		UNIT_TEST(test_engine__policy_needs_no_journal),
+		UNIT_TEST(test_engine__waits_for_the_journal_not_for_ever),
+	};
+
+	log_set_sink(swallow);
+	return unit_run("ops_engine", tests, ARRAY_LEN(tests));
+}
