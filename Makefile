@@ -204,7 +204,7 @@ demo-xen: deps
 	@tests/xenhost/demo --images $(XENHOST)/images --log-dir $(XENHOST)/demo-logs \
 		$(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
-lint:
+lint: programs
 	@tools/lint $(BUILD)
 
 bench-programs: $(BENCH_BIN)
