@@ -29,6 +29,13 @@ struct raw {
 	unsigned int line;
 };
 
+/* A value that holds, for people. */
+struct setting {
+	char *section;
+	char *key;
+	struct raw raw;
+};
+
 struct service {
 	struct topology_service pub; /* what callers see */
 	struct raw raw_pub;
@@ -40,6 +47,8 @@ struct topology {
 	size_t n_services;
 	struct access access;
 	struct raw run_dir;
+	struct setting *settings;
+	size_t n_settings;
 	char *origin;
 	bool has_file;
 };
@@ -92,6 +101,12 @@ struct topology *topology_free(struct topology *t)
 			service_free(t->services[i]);
 		}
 		free(t->services);
+		for (size_t i = 0; i < t->n_settings; i++) {
+			free(t->settings[i].section);
+			free(t->settings[i].key);
+			raw_deinit(&t->settings[i].raw);
+		}
+		free(t->settings);
 		access_deinit(&t->access);
 		raw_deinit(&t->run_dir);
 		free(t->origin);
@@ -208,11 +223,9 @@ static int set_access(struct topology *t, const char *key, const char *value,
 	return -EINVAL;
 }
 
-static int on_key(const char *section, const char *key, const char *value,
-		  const struct conf_pos *pos, struct strbuf *errors, void *userdata)
+static int set_key(struct topology *t, const char *section, const char *key, const char *value,
+		   const struct conf_pos *pos, struct strbuf *errors)
 {
-	struct topology *t = userdata;
-
 	t->has_file = true;
 	if (str_starts(section, "service ")) {
 		return set_service(t, section + strlen("service "), key, value, pos, errors);
@@ -235,6 +248,43 @@ static int on_key(const char *section, const char *key, const char *value,
 		      "[host NAME]",
 		      section);
 	return -EINVAL;
+}
+
+/* The later value of a key counts, and stands where the first one stood. */
+static int remember(struct topology *t, const char *section, const char *key, const char *value,
+		    const struct conf_pos *pos)
+{
+	struct setting *more, *s;
+
+	for (size_t i = 0; i < t->n_settings; i++) {
+		s = &t->settings[i];
+		if (streq(s->section, section) && streq(s->key, key)) {
+			return raw_set(&s->raw, value, pos);
+		}
+	}
+	more = reallocarray(t->settings, t->n_settings + 1, sizeof(*more));
+	if (!more) {
+		return -ENOMEM;
+	}
+	t->settings = more;
+	s = &more[t->n_settings];
+	*s = (struct setting){ .section = strdup(section), .key = strdup(key) };
+	if (!s->section || !s->key || raw_set(&s->raw, value, pos) < 0) {
+		free(s->section);
+		free(s->key);
+		return -ENOMEM;
+	}
+	t->n_settings++;
+	return 0;
+}
+
+static int on_key(const char *section, const char *key, const char *value,
+		  const struct conf_pos *pos, struct strbuf *errors, void *userdata)
+{
+	struct topology *t = userdata;
+	int r = set_key(t, section, key, value, pos, errors);
+
+	return r < 0 ? r : remember(t, section, key, value, pos);
 }
 
 static bool is_plain(const char *text)
@@ -359,8 +409,9 @@ static int resolve_all(struct topology *t, struct strbuf *errors)
 	return result;
 }
 
-static int load(struct topology *t, const char *path, struct strbuf *errors)
+static int load(struct topology *t, const char *path, const char *run_dir, struct strbuf *errors)
 {
+	const struct conf_pos by_caller = { "--socket-dir", 1 };
 	const char *env = secure_getenv("XENMESH_TOPOLOGY");
 	bool is_named = path || (env && env[0]);
 	int r, parsed;
@@ -381,10 +432,15 @@ static int load(struct topology *t, const char *path, struct strbuf *errors)
 		return parsed;
 	}
 	t->origin = strdup(t->has_file || parsed == 0 ? path : "(defaults)");
-	return t->origin ? resolve_all(t, errors) : -ENOMEM;
+	r = run_dir ? on_key("bus", "run_dir", run_dir, &by_caller, errors, t) : 0;
+	if (r < 0 || !t->origin) {
+		return r < 0 ? r : -ENOMEM;
+	}
+	return resolve_all(t, errors);
 }
 
-int topology_load(struct topology **out, const char *path, struct strbuf *errors)
+int topology_load_in(struct topology **out, const char *path, const char *run_dir,
+		     struct strbuf *errors)
 {
 	_cleanup_(topology_freep) struct topology *t = calloc(1, sizeof(*t));
 	int r;
@@ -392,12 +448,27 @@ int topology_load(struct topology **out, const char *path, struct strbuf *errors
 	if (!t) {
 		return -ENOMEM;
 	}
-	r = load(t, path, errors);
+	r = load(t, path, run_dir, errors);
 	if (r < 0) {
 		return r;
 	}
 	*out = STEAL(t);
 	return 0;
+}
+
+int topology_load(struct topology **out, const char *path, struct strbuf *errors)
+{
+	return topology_load_in(out, path, NULL, errors);
+}
+
+void topology_each_setting(const struct topology *t, topology_setting_fn fn, void *userdata)
+{
+	for (size_t i = 0; i < t->n_settings; i++) {
+		const struct setting *s = &t->settings[i];
+		const struct conf_pos pos = { s->raw.file, s->raw.line };
+
+		fn(s->section, s->key, s->raw.value, &pos, userdata);
+	}
 }
 
 const struct topology_service *topology_service(const struct topology *t, const char *name)

@@ -15,6 +15,7 @@
  * `@run@` in a URL stands for run_dir.  Unknown sections and keys are errors.
  */
 #include "libcommon/base.h"
+#include "libcommon/conf.h"
 #include "libcommon/strbuf.h"
 
 #define TOPOLOGY_URLS_MAX     4
@@ -36,6 +37,9 @@ struct topology;
 /* path NULL: $XENMESH_TOPOLOGY, else TOPOLOGY_DEFAULT_PATH if it is there, else the defaults.
  * A path that was named must exist.  -EINVAL with complaints (file:line: what, what to do). */
 int topology_load(struct topology **out, const char *path, struct strbuf *errors);
+/* The same with another run_dir than the files say; NULL = theirs. */
+int topology_load_in(struct topology **out, const char *path, const char *run_dir,
+		     struct strbuf *errors);
 struct topology *topology_free(struct topology *t);
 static inline void topology_freep(struct topology **t)
 {
@@ -57,3 +61,9 @@ const char *topology_origin(const struct topology *t);
 int topology_role(struct topology *t, uid_t uid, gid_t gid);
 /* Path of an ipc:// URL, NULL for others. */
 const char *topology_url_path(const char *url);
+
+/* Every value that holds, as written, with the place it is from; strings live during the call.
+ * Sections as in the file ("service ops"), in the order in which they were first read. */
+typedef void (*topology_setting_fn)(const char *section, const char *key, const char *value,
+				    const struct conf_pos *pos, void *userdata);
+void topology_each_setting(const struct topology *t, topology_setting_fn fn, void *userdata);

@@ -47,6 +47,65 @@ static void assert_roles(struct topology *t, int nobody, int daemon)
 	CU_ASSERT_EQUAL(topology_role(t, 1, 1), daemon);
 }
 
+struct seen {
+	const char *want_section, *want_key;
+	char value[128];
+	char place[256];
+	int n;
+};
+
+static void on_setting(const char *section, const char *key, const char *value,
+		       const struct conf_pos *pos, void *userdata)
+{
+	struct seen *s = userdata;
+
+	if (!strcmp(section, s->want_section) && !strcmp(key, s->want_key)) {
+		snprintf(s->value, sizeof(s->value), "%s", value);
+		snprintf(s->place, sizeof(s->place), "%s:%u", pos->file, pos->line);
+		s->n++;
+	}
+}
+
+static void assert_setting(const struct topology *t, const char *section, const char *key,
+			   const char *value, const char *place)
+{
+	struct seen seen = { .want_section = section, .want_key = key };
+
+	topology_each_setting(t, on_setting, &seen);
+	CU_ASSERT_EQUAL(seen.n, 1);
+	CU_ASSERT_STRING_EQUAL(seen.value, value);
+	CU_ASSERT_PTR_NOT_NULL(strstr(seen.place, place));
+}
+
+/* Each value is told once, with the place that it is from; the caller's run_dir beats the file's.
+ */
+static void test_origin_of_values(void)
+{
+	_cleanup_(topology_freep) struct topology *t = NULL, *moved = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct bus_dir dir;
+	char path[128];
+
+	bus_dir_make(&dir);
+	snprintf(path, sizeof(path), "%s/topology.conf", dir.path);
+	CU_ASSERT_EQUAL(load_text(&t, &dir,
+				  "[bus]\nrun_dir = /run/other\n\n[service ops]\n"
+				  "rpc = ipc://@run@/o\nrpc = ipc://@run@/p\n",
+				  &errors),
+			0);
+	assert_setting(t, "bus", "run_dir", "/run/other", "topology.conf:2");
+	assert_setting(t, "service ops", "rpc", "ipc://@run@/p", "topology.conf:6");
+	assert_setting(t, "access", "observer", "*", "(defaults):");
+	CU_ASSERT_EQUAL(topology_load_in(&moved, path, "/run/moved", &errors), 0);
+	assert_setting(moved, "bus", "run_dir", "/run/moved", "--socket-dir:1");
+	CU_ASSERT_STRING_EQUAL(topology_run_dir(moved), "/run/moved");
+	CU_ASSERT_STRING_EQUAL(topology_service(moved, "ops")->rpc.urls[0], "ipc:///run/moved/p");
+	moved = topology_free(moved);
+	CU_ASSERT_EQUAL(topology_load_in(&moved, path, "not/absolute", &errors), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&errors), "--socket-dir"));
+	bus_dir_remove(&dir);
+}
+
 /* What is shipped is what is compiled in. */
 static void test_shipped_file(void)
 {
@@ -292,6 +351,6 @@ static void test_names(void)
 	}
 }
 
-UNIT_MAIN("topology", UNIT_TEST(test_shipped_file), UNIT_TEST(test_overrides),
-	  UNIT_TEST(test_mistakes), UNIT_TEST(test_where_it_is_read), UNIT_TEST(test_roles),
-	  UNIT_TEST(test_many_users), UNIT_TEST(test_names))
+UNIT_MAIN("topology", UNIT_TEST(test_origin_of_values), UNIT_TEST(test_shipped_file),
+	  UNIT_TEST(test_overrides), UNIT_TEST(test_mistakes), UNIT_TEST(test_where_it_is_read),
+	  UNIT_TEST(test_roles), UNIT_TEST(test_many_users), UNIT_TEST(test_names))
