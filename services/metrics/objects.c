@@ -14,10 +14,12 @@
 #include "libcommon/uuid.h"
 
 #define SUFFIX		  ".xma"
-#define CLOSE_AFTER_SLOTS 120		  /* ten minutes: the finest archive says nothing more */
-#define KEEP_SLOTS	  (400 * 17280LL) /* days; the longest archive has 366 */
-#define FUTURE_SLOTS	  720		  /* an hour; see set_future_aside() */
-#define STEP_BACK_SLOTS	  12		  /* a clock set back by less just waits for its time */
+#define CLOSE_AFTER_SLOTS 120 /* ten minutes: the finest archive says nothing more */
+#define FUTURE_SLOTS	  720 /* an hour; see set_future_aside() */
+#define STEP_BACK_SLOTS	  12  /* a clock set back by less just waits for its time */
+#define HOLD_MAX_NS	  (60 * NSEC_PER_SEC)
+#define GONE_MAX	  2048 /* VMs that are no more: half a GiB of archives */
+#define EXPIRE_SLOTS	  720  /* an hour between two looks for more of them */
 
 struct objects {
 	char *dir;
@@ -25,7 +27,8 @@ struct objects {
 	struct object **sorted; /* by uuid: the host's is empty, so it is first */
 	size_t n;
 	size_t size;
-	int64_t slot; /* that readings belong to now; 0 = none yet */
+	int64_t slot;	      /* that readings belong to now; 0 = none yet */
+	int64_t expired_slot; /* when the old ones were looked for */
 	double values[ARCHIVE_SOURCES_MAX];
 };
 
@@ -140,22 +143,58 @@ struct object *objects_find(struct objects *o, const char *uuid)
 	return obj;
 }
 
-/* ---- start ---- */
+/* ---- expiry ---- */
 
-static void forget_if_old(struct objects *o, struct object *obj)
+static int64_t slot_of_now(void)
 {
-	int64_t now = (int64_t)(clock_real_ns() / NSEC_PER_SEC / ARCHIVE_STEP_S);
+	return (int64_t)(clock_real_ns() / NSEC_PER_SEC / ARCHIVE_STEP_S);
+}
+
+/* Takes it out of the table, and its archive off the disk. */
+static void forget(struct objects *o, size_t at)
+{
+	struct object *obj = o->sorted[at];
 	_cleanup_(xfreep) char *path = archive_path(o, obj->uuid);
 
-	if (!path || !open_archive(o, obj, false)) {
-		return;
+	if (path && unlink(path) == 0) {
+		log_info("%s: removed, there are newer ones of %d VMs that are no more", path,
+			 GONE_MAX);
 	}
-	if (archive_last_slot(obj->archive) && now - archive_last_slot(obj->archive) > KEEP_SLOTS) {
-		log_info("%s: all of it is older than the longest archive, removed", path);
-		unlink(path);
-	}
-	obj->archive = archive_close(obj->archive);
+	map_remove_str(&o->by_uuid, obj->uuid);
+	memmove(o->sorted + at, o->sorted + at + 1, (--o->n - at) * sizeof(struct object *));
+	object_free(obj);
 }
+
+static bool is_gone(const struct object *obj, int64_t now)
+{
+	return *obj->uuid && now - obj->seen_slot > CLOSE_AFTER_SLOTS;
+}
+
+/* Of the VMs that are no more only those seen last stay, so that short-lived ones do not fill the
+ * disk. Age alone removes nothing: it is the clock's word, and a clock may be years ahead. */
+static void expire(struct objects *o, int64_t now)
+{
+	size_t n_gone = 0;
+
+	o->expired_slot = now;
+	for (size_t i = 0; i < o->n; i++) {
+		n_gone += is_gone(o->sorted[i], now);
+	}
+	for (; n_gone > GONE_MAX; n_gone--) {
+		size_t oldest = o->n;
+
+		for (size_t i = 0; i < o->n; i++) {
+			if (is_gone(o->sorted[i], now) &&
+			    (oldest == o->n ||
+			     o->sorted[i]->seen_slot < o->sorted[oldest]->seen_slot)) {
+				oldest = i;
+			}
+		}
+		forget(o, oldest);
+	}
+}
+
+/* ---- start ---- */
 
 static void find_archive(struct objects *o, const char *file)
 {
@@ -171,7 +210,11 @@ static void find_archive(struct objects *o, const char *file)
 	uuid[36] = 0;
 	obj = objects_get(o, uuid);
 	if (obj) {
-		forget_if_old(o, obj);
+		obj->seen_slot = slot_of_now(); /* if it cannot be read: not the first to go */
+	}
+	if (obj && open_archive(o, obj, false)) {
+		obj->seen_slot = archive_last_slot(obj->archive);
+		obj->archive = archive_close(obj->archive);
 	}
 }
 
@@ -191,6 +234,7 @@ static int scan(struct objects *o)
 		find_archive(o, entry->d_name);
 	}
 	closedir(dir);
+	expire(o, slot_of_now());
 	return 0;
 }
 
@@ -313,14 +357,22 @@ void object_read(struct object *obj, const struct source_type *type, const char 
 	}
 }
 
+void object_hold(struct object *obj, const struct source_type *type)
+{
+	for (size_t i = 0; i < obj->n_sources; i++) {
+		obj->sources[i].held |= obj->sources[i].type == type;
+	}
+}
+
 /* ---- slots ---- */
 
-static double slot_value(const struct object_source *s)
+/* now_ns: of the newest reading of its object. */
+static double slot_value(const struct object_source *s, uint64_t now_ns)
 {
 	double v = (double)NAN;
 
 	if (!s->seen) {
-		return v;
+		return s->held && now_ns - s->raw_ns <= HOLD_MAX_NS ? s->last : v;
 	}
 	if (s->type->kind == SOURCE_GAUGE) {
 		v = s->raw;
@@ -368,14 +420,19 @@ static void set_future_aside(struct objects *o, struct object *obj)
 static void commit_object(struct objects *o, struct object *obj, int64_t slot)
 {
 	bool kept = open_archive(o, obj, true);
+	uint64_t now_ns = 0;
 
+	for (size_t i = 0; i < obj->n_sources; i++) {
+		now_ns = MAX(now_ns, obj->sources[i].raw_ns);
+	}
 	for (size_t i = 0; i < obj->n_sources; i++) {
 		struct object_source *s = &obj->sources[i];
 
-		s->last = slot_value(s);
+		s->last = slot_value(s, now_ns);
 		s->slot_raw = s->raw;
 		s->slot_ns = s->raw_ns;
 		s->seen = false;
+		s->held = false;
 		if (kept && s->column < 0) {
 			s->column = archive_column(obj->archive, s->name, s->type->units);
 		}
@@ -454,6 +511,9 @@ void objects_tick(struct objects *o, uint64_t realtime_ns)
 		commit_all(o, o->slot);
 	}
 	o->slot = slot;
+	if (slot - o->expired_slot >= EXPIRE_SLOTS) {
+		expire(o, slot);
+	}
 }
 
 int objects_each(struct objects *o, int (*fn)(struct object *obj, void *userdata), void *userdata)

@@ -38,6 +38,7 @@ struct object_source {
 	uint64_t slot_ns; /* 0 = none */
 	double last;	  /* value of the last slot */
 	bool seen;	  /* read since the last slot */
+	bool held;	  /* see object_hold() */
 };
 
 struct object {
@@ -56,7 +57,8 @@ struct object {
 struct objects;
 
 /* Archives are kept in dir (made if missing; its parent must exist): host.xma, vm-<uuid>.xma.
- * Existing ones are found and those older than the longest archive removed. */
+ * Existing ones are found. Of the VMs that were not read for ten minutes the 2,048 seen last
+ * keep theirs. */
 int objects_new(struct objects **out, const char *dir);
 struct objects *objects_free(struct objects *o);
 
@@ -71,6 +73,9 @@ void object_restart(struct object *obj, const struct source_type *type);
 /* One reading at at_ns (CLOCK_BOOTTIME). Reading the same time twice is harmless. */
 void object_read(struct object *obj, const struct source_type *type, const char *text_arg,
 		 unsigned int number_arg, double value, uint64_t at_ns);
+/* The sources of that type were not told this time, though they are there: in a slot without any
+ * reading they keep the value of the slot before, for up to a minute. */
+void object_hold(struct object *obj, const struct source_type *type);
 
 /* The next readings are of realtime_ns (wall clock). When the slot of those before has ended,
  * commits it for every object that was read. Archives of objects not read for ten minutes are

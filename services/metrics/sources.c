@@ -158,6 +158,9 @@ static void read_domain(struct object *vm, const Xenmesh__V1__DomainSample *d, u
 	for (size_t i = 0; i < d->n_vcpus; i++) {
 		object_read(vm, &vm_cpu, NULL, d->vcpus[i]->vcpu, (double)d->vcpus[i]->cpu_ns, now);
 	}
+	if (!d->n_vcpus && d->vcpus_online) {
+		object_hold(vm, &vm_cpu); /* its turn is another sample's, see read_host() */
+	}
 	object_read(vm, &memory, NULL, 0, (double)d->memory_kib, now);
 	read_devices(vm, d, now);
 }

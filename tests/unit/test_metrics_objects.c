@@ -15,7 +15,7 @@
 
 #define UUID "11111111-2222-4333-8444-555555555555"
 
-/* Two hours ago, at the beginning of a slot: older archives than 400 days are removed. */
+/* Two hours ago, at the beginning of a slot. */
 static uint64_t base_s;
 static char dir[] = "/tmp/xenmesh-objects-XXXXXX";
 
@@ -302,6 +302,91 @@ static void test_objects__unplugged_vcpus_are_no_load(void)
 	host_deinit(&h);
 }
 
+/* On large hosts a domain's vCPUs are in one of eight samples only. */
+static void test_objects__vcpus_that_take_turns_have_no_gaps(void)
+{
+	Xenmesh__V1__VcpuSample vcpu = XENMESH__V1__VCPU_SAMPLE__INIT;
+	Xenmesh__V1__VcpuSample *vcpus[] = { &vcpu };
+	struct host h;
+
+	empty_dir();
+	host_init(&h);
+	h.domain.vcpus = vcpus;
+	vcpu.online = true;
+	for (uint64_t s = 0; s <= 80; s++) {
+		vcpu.cpu_ns += NSEC_PER_SEC / 2;
+		h.domain.n_vcpus = s % 8 == 0 && s <= 40;
+		give(&h, s);
+	}
+	for (uint64_t s = 10; s <= 60; s += 5) {
+		CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "cpu0", s), 0.5, 1e-9);
+	}
+	host_deinit(&h);
+}
+
+static void test_objects__a_vcpu_never_told_again_becomes_unknown(void)
+{
+	Xenmesh__V1__VcpuSample vcpu = XENMESH__V1__VCPU_SAMPLE__INIT;
+	Xenmesh__V1__VcpuSample *vcpus[] = { &vcpu };
+	struct host h;
+
+	empty_dir();
+	host_init(&h);
+	h.domain.vcpus = vcpus;
+	vcpu.online = true;
+	for (uint64_t s = 0; s <= 120; s++) {
+		vcpu.cpu_ns += NSEC_PER_SEC / 2;
+		h.domain.n_vcpus = s <= 20;
+		give(&h, s);
+	}
+	CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "cpu0", 60), 0.5, 1e-9);
+	CU_ASSERT(isnan(value(&h, UUID, "cpu0", 110)));
+	host_deinit(&h);
+}
+
+static size_t files_in_dir(void)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	size_t n = 0;
+
+	while (d && (e = readdir(d))) {
+		n += e->d_name[0] != '.';
+	}
+	if (d) {
+		closedir(d);
+	}
+	return n;
+}
+
+static void test_objects__short_lived_vms_do_not_fill_the_disk(void)
+{
+	char uuid[sizeof(UUID)];
+	struct host h;
+
+	empty_dir();
+	host_init(&h);
+	h.domain.uuid = uuid;
+	for (unsigned int i = 0; i < 2100; i++) {
+		snprintf(uuid, sizeof(uuid), "11111111-2222-4333-8444-%012x", i);
+		give(&h, 5ULL * i);
+	}
+	h.sample.n_domains = 0;
+	for (unsigned int i = 0; i < 4; i++) {
+		give(&h, 20000 + 3600 * i);
+	}
+	CU_ASSERT_EQUAL(objects_count(h.objects), 2048 + 1);
+	CU_ASSERT_EQUAL(files_in_dir(), 2048 + 1);
+	/* The first ones went. */
+	CU_ASSERT_PTR_NULL(objects_find(h.objects, "11111111-2222-4333-8444-000000000000"));
+	CU_ASSERT_PTR_NOT_NULL(objects_find(h.objects, "11111111-2222-4333-8444-000000000833"));
+	host_deinit(&h);
+	host_init(&h);
+	CU_ASSERT_EQUAL(objects_count(h.objects), 2048);
+	host_deinit(&h);
+	empty_dir();
+}
+
 static void test_objects__archive_of_the_future_is_kept_aside(void)
 {
 	struct host h;
@@ -362,6 +447,9 @@ int main(void)
 		UNIT_TEST(test_objects__malformed_uuids_are_refused),
 		UNIT_TEST(test_objects__one_domain_of_each_uuid),
 		UNIT_TEST(test_objects__unplugged_vcpus_are_no_load),
+		UNIT_TEST(test_objects__vcpus_that_take_turns_have_no_gaps),
+		UNIT_TEST(test_objects__a_vcpu_never_told_again_becomes_unknown),
+		UNIT_TEST(test_objects__short_lived_vms_do_not_fill_the_disk),
 		UNIT_TEST(test_objects__archive_of_the_future_is_kept_aside),
 		UNIT_TEST(test_openmetrics__text),
 	};
