@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Make the table of bus methods (bus/methods.h) from a FileDescriptorSet.
 
-protobuf-c keeps neither custom options nor comments, so role, mutating and
+protobuf-c keeps neither custom options nor comments, so role, mutating, essential and
 documentation of each rpc are put into a C table here.
 """
 import sys
@@ -56,9 +56,11 @@ def main():
                 if role == 0:
                     sys.exit("%s.%s has no role" % (service.name, method.name))
                 mutating = method.options.Extensions[options_pb2.mutating]
-                rows.append("\t{ %s, %d, %s, &%s__descriptor, &%s__descriptor, %s }," % (
+                essential = method.options.Extensions[options_pb2.essential]
+                rows.append("\t{ %s, %d, %s, %s, &%s__descriptor, &%s__descriptor, %s }," % (
                     c_string("%s.%s/%s" % (file.package, service.name, method.name)), role,
-                    "true" if mutating else "false", c_lower(method.input_type),
+                    "true" if mutating else "false", "true" if essential else "false",
+                    c_lower(method.input_type),
                     c_lower(method.output_type), c_string(docs.get((6, s, 2, m), ""))))
     # The descriptors that clients get: without comments, they are three quarters of it.
     for file in files.file:

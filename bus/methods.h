@@ -13,6 +13,7 @@ struct bus_method {
 	const char *name; /* "xenmesh.v1.Ops/StartVm" */
 	int role;	  /* Xenmesh__V1__Role a caller needs at least */
 	bool mutating;
+	bool essential; /* answered also when the service is at its limits */
 	const ProtobufCMessageDescriptor *input;
 	const ProtobufCMessageDescriptor *output;
 	const char *doc; /* comment of the rpc, may be empty */
