@@ -25,6 +25,7 @@ struct cli {
 	sd_event *loop;
 	struct topology *topology;
 	const char *topology_path; /* --topology or NULL */
+	const char *socket_dir;	   /* --socket-dir or NULL */
 	bool json;
 	bool color;
 	uint32_t timeout_ms;	/* --timeout, 0 = the default of each command */
@@ -40,11 +41,17 @@ struct cli_client {
 	char name[];
 };
 
-/* A command or group. `run` gets the arguments after the command's own words. */
+/*
+ * A command or group. `run` gets the arguments after the command's own words.
+ *
+ * Completion reads `args` and `help`: "--name" alone is a flag, "--name WHAT" takes a value.
+ * Words of capitals say what may stand there (VM, SERVICE, METHOD, TOPIC, TASK, FILE ...; see
+ * complete.c), other words are taken literally, `|` is between alternatives.
+ */
 struct cli_command {
 	const char *words;   /* "vm list" */
 	const char *args;    /* "[--all] VM..." */
-	const char *summary; /* one line */
+	const char *summary; /* one line; NULL = not listed */
 	int (*run)(struct cli *cli, int argc, char **argv);
 	const char *help; /* more lines for --help, may be NULL */
 };

@@ -18,19 +18,70 @@ static const char usage[] =
 	"  --timeout T        how long a call may take: 500ms, 5s, 2m (5s)\n"
 	"  --topology FILE    where the services are ($XENMESH_TOPOLOGY, "
 	"/etc/xenmesh/topology.conf)\n"
+	"  --socket-dir DIR   look for the sockets of this host there instead of in run_dir\n"
 	"  --request-id UUID  identify a mutating command, so that repeating it is safe\n"
 	"  --debug            tell what happens on the bus\n"
 	"  --help, --version\n"
 	"\n"
 	"Commands (each knows --help):\n";
 
+/* Where the command's next word begins if argv begins with its first words, else NULL; all of
+ * its words: an empty string. *n = how many of argv they are. */
+static const char *match(const struct cli_command *c, int argc, char **argv, int *n)
+{
+	const char *p = c->words;
+
+	for (*n = 0; *n < argc && *p; ++*n) {
+		size_t len = strcspn(p, " ");
+
+		if (strlen(argv[*n]) != len || strncmp(argv[*n], p, len) != 0) {
+			break;
+		}
+		p += len + (p[len] == ' ');
+	}
+	return *n ? p : NULL;
+}
+
+static bool is_group(int argc, char **argv)
+{
+	for (const struct cli_command *c = cli_commands; c->words; c++) {
+		int n;
+
+		if (match(c, argc, argv, &n) && n == argc) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The commands that begin with these words; all if there are none. */
+static void print_commands(FILE *to, int argc, char **argv)
+{
+	for (const struct cli_command *c = cli_commands; c->words; c++) {
+		int n = 0;
+
+		if (c->summary && (!argc || (match(c, argc, argv, &n) && n == argc))) {
+			fprintf(to, "  %-21s  %s\n", c->words, c->summary);
+		}
+	}
+}
+
 static void print_usage(FILE *to)
 {
 	fputs(usage, to);
-	for (const struct cli_command *c = cli_commands; c->words; c++) {
-		fprintf(to, "  %-15s %s\n", c->words, c->summary);
-	}
+	print_commands(to, 0, NULL);
 	fputs("\nExit status: 0 ok, 1 failure, 2 usage, 3 timeout, 4 unreachable, 5 denied.\n", to);
+}
+
+static int print_group(int argc, char **argv)
+{
+	fputs("Usage: xenmesh ", stdout);
+	for (int i = 0; i < argc; i++) {
+		printf("%s ", argv[i]);
+	}
+	puts("COMMAND ...\n\nCommands (each knows --help):");
+	print_commands(stdout, argc, argv);
+	return CLI_OK;
 }
 
 static int print_command_help(const struct cli_command *c)
@@ -42,41 +93,39 @@ static int print_command_help(const struct cli_command *c)
 	return CLI_OK;
 }
 
-/* How many of argv the command's words take; 0 if it is another command. */
-static int match(const struct cli_command *c, int argc, char **argv)
-{
-	const char *second = strchr(c->words, ' ');
-	size_t len = second ? (size_t)(second - c->words) : strlen(c->words);
-
-	if (argc < 1 || strlen(argv[0]) != len || strncmp(argv[0], c->words, len) != 0) {
-		return 0;
-	}
-	if (!second) {
-		return 1;
-	}
-	return argc > 1 && streq(argv[1], second + 1) ? 2 : 0;
-}
-
-/* The first word is a group, the second is missing or wrong. */
+/* The first words are a group, the next is missing or wrong. */
 static int wrong_word(int argc, char **argv)
 {
-	size_t len = strlen(argv[0]);
-	bool is_group = false;
+	int n_group = argc;
+	const char *last = "";
+	size_t last_len = 0;
 
+	while (n_group > 0 && !is_group(n_group, argv)) {
+		n_group--;
+	}
+	if (!n_group) {
+		return cli_usage("unknown command \"%s\"", argv[0]);
+	}
+	fputs("xenmesh", stderr);
+	for (int i = 0; i < n_group; i++) {
+		fprintf(stderr, " %s", argv[i]);
+	}
+	fputs(" wants one of:", stderr);
 	for (const struct cli_command *c = cli_commands; c->words; c++) {
-		if (!strncmp(c->words, argv[0], len) && c->words[len] == ' ') {
-			if (!is_group) {
-				fprintf(stderr, "xenmesh %s wants one of:", argv[0]);
-			}
-			is_group = true;
-			fprintf(stderr, " %s", c->words + len + 1);
+		int n;
+		const char *next = match(c, n_group, argv, &n);
+		size_t len = next ? strcspn(next, " ") : 0;
+
+		/* The words of a group below stand together in the table. */
+		if (next && n == n_group && c->summary &&
+		    (len != last_len || strncmp(next, last, len) != 0)) {
+			fprintf(stderr, " %.*s", (int)len, next);
+			last = next;
+			last_len = len;
 		}
 	}
-	if (is_group) {
-		fputs(argc > 1 ? "\n" : "; see --help\n", stderr);
-		return CLI_USAGE;
-	}
-	return cli_usage("unknown command \"%s\"", argv[0]);
+	fputs(argc > n_group ? "\n" : "; see --help\n", stderr);
+	return CLI_USAGE;
 }
 
 static int run_command(struct cli *cli, const struct cli_command *c, int argc, char **argv,
@@ -88,9 +137,9 @@ static int run_command(struct cli *cli, const struct cli_command *c, int argc, c
 	if (help) {
 		return print_command_help(c);
 	}
-	r = topology_load(&cli->topology, cli->topology_path, &errors);
+	r = topology_load_in(&cli->topology, cli->topology_path, cli->socket_dir, &errors);
 	if (r < 0) {
-		cli_error("%s", strbuf_str(&errors));
+		cli_error("%s", errors.len ? strbuf_str(&errors) : strerror(-r));
 		return CLI_FAILURE;
 	}
 	r = sd_event_new(&cli->loop);
@@ -133,6 +182,8 @@ static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
 			log_set_level(LOG_LEVEL_DEBUG);
 		} else if ((value = global_value("--topology", &i, *argc, argv))) {
 			cli->topology_path = value;
+		} else if ((value = global_value("--socket-dir", &i, *argc, argv))) {
+			cli->socket_dir = value;
 		} else if ((value = global_value("--timeout", &i, *argc, argv))) {
 			if (parse_duration_ms(value, &ms) || !ms || ms > 3600000) {
 				return cli_usage("--timeout wants 1ms to 1h, got \"%s\"", value);
@@ -144,7 +195,7 @@ static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
 			}
 			cli->has_request_id = true;
 		} else if (streq(argv[i], "--topology") || streq(argv[i], "--timeout") ||
-			   streq(argv[i], "--request-id")) {
+			   streq(argv[i], "--request-id") || streq(argv[i], "--socket-dir")) {
 			return cli_usage("%s wants a value", argv[i]);
 		} else {
 			argv[kept++] = argv[i];
@@ -171,15 +222,15 @@ static int run(struct cli *cli, int argc, char **argv)
 		return help ? CLI_OK : CLI_USAGE;
 	}
 	for (const struct cli_command *c = cli_commands; c->words; c++) {
-		int n = match(c, argc, argv);
+		int n;
+		const char *rest = match(c, argc, argv, &n);
 
-		if (n > 0) {
+		if (rest && !*rest) {
 			return run_command(cli, c, argc - n, argv + n, help);
 		}
 	}
-	if (help) {
-		print_usage(stdout);
-		return CLI_OK;
+	if (help && is_group(argc, argv)) {
+		return print_group(argc, argv);
 	}
 	return wrong_word(argc, argv);
 }
