@@ -73,6 +73,7 @@ void bus_binding_stats(const struct bus_binding *b, struct bus_socket_stats *out
 		out->bytes_in += s.bytes_in;
 		out->bytes_out += s.bytes_out;
 		out->relistens += s.relistens;
+		out->drops += s.drops;
 		out->peers += s.peers;
 	}
 }

@@ -61,6 +61,7 @@ struct bus_socket_stats {
 	uint64_t messages_in, messages_out, bytes_in, bytes_out;
 	uint64_t relistens; /* times a lost socket file was made anew */
 	uint64_t peers;	    /* now */
+	uint64_t drops;	    /* PUB: messages that subscribers were too slow for, one each */
 };
 
 struct bus_engine {

@@ -393,8 +393,8 @@ static int publish(struct bus_socket *s, const void *data, size_t len)
 	list_for_each (i, &s->pool.conns) {
 		struct sp_conn *c = list_entry(i, struct sp_conn, by_pool);
 
-		if (c->is_up) {
-			sp_conn_send(c, &o);
+		if (c->is_up && sp_conn_send(c, &o) == -ENOMEM) {
+			s->pool.n_dropped++;
 		}
 	}
 	sp_outgoing_deinit(&o);
@@ -558,6 +558,7 @@ static void engine_stats(const struct bus_socket *s, struct bus_socket_stats *ou
 {
 	*out = s->stats;
 	out->peers = s->pool.n_up;
+	out->drops = s->pool.n_dropped;
 	list_for_each (i, &s->listeners) {
 		out->relistens += list_entry(i, struct sp_listener, link)->n_relistens;
 	}

@@ -104,6 +104,7 @@ static bool make_room(struct sp_conn *c, size_t len)
 		}
 		unqueue(c, list_entry(oldest, struct sp_queued, link));
 		c->n_dropped++;
+		c->pool->n_dropped++;
 	}
 	return true;
 }

@@ -46,6 +46,7 @@ struct sp_pool {
 
 	struct list conns;
 	size_t n_conns, n_up;
+	uint64_t n_dropped; /* messages that subscribers were too slow for */
 	uint64_t last_id;
 	struct map by_id;	      /* uint64_t -> struct sp_conn */
 	struct map users;	      /* uid_t -> struct sp_user */
