@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Make the table of bus methods (bus/methods.h) from a FileDescriptorSet.
 
-protobuf-c keeps neither custom options nor comments, so role, mutating, essential and
+protobuf-c keeps neither custom options nor comments, so the options and the
 documentation of each rpc are put into a C table here.
 """
 import sys
 
 from google.protobuf import descriptor_pb2
-from xenmesh.v1 import options_pb2
+from xenmesh.v1 import common_pb2, options_pb2
 
 
 def c_string(text):
@@ -39,11 +39,30 @@ def c_lower(name):
     return "__".join(out)
 
 
+F = descriptor_pb2.FieldDescriptorProto
+OBJECT_TYPES = (F.TYPE_STRING, F.TYPE_BOOL, F.TYPE_UINT32)
+
+
+def check_path(messages, message, path, method):
+    """path leads through messages to a field that audit.c can print."""
+    for i, name in enumerate(path.split(".")):
+        fields = {field.name: field for field in messages[message].field}
+        if name not in fields or fields[name].label == F.LABEL_REPEATED:
+            sys.exit("%s: object %s: %s has no single field %s" % (method, path, message, name))
+        field = fields[name]
+        is_last = i == path.count(".")
+        if is_last != (field.type in OBJECT_TYPES) or is_last == (field.type == F.TYPE_MESSAGE):
+            sys.exit("%s: object %s: %s is of the wrong type" % (method, path, name))
+        message = field.type_name
+
+
 def main():
     with open(sys.argv[1], "rb") as f:
         raw = f.read()
     files = descriptor_pb2.FileDescriptorSet.FromString(raw)
     rows, headers = [], []
+    messages = {".%s.%s" % (file.package, message.name): message
+                for file in files.file for message in file.message_type}
     for file in files.file:
         if not file.name.startswith("xenmesh/"):
             continue
@@ -57,11 +76,20 @@ def main():
                     sys.exit("%s.%s has no role" % (service.name, method.name))
                 mutating = method.options.Extensions[options_pb2.mutating]
                 essential = method.options.Extensions[options_pb2.essential]
-                rows.append("\t{ %s, %d, %s, %s, &%s__descriptor, &%s__descriptor, %s }," % (
+                object_path = method.options.Extensions[options_pb2.object]
+                object_id = method.options.Extensions[options_pb2.object_id]
+                if not object_path and (mutating or role == common_pb2.ROLE_ADMIN):
+                    sys.exit("%s.%s has no object" % (service.name, method.name))
+                for path, message in ((object_path, method.input_type),
+                                      (object_id, method.output_type)):
+                    if path:
+                        check_path(messages, message, path, method.name)
+                rows.append("\t{ %s, %d, %s, %s, &%s__descriptor, &%s__descriptor, %s, %s, %s }," % (
                     c_string("%s.%s/%s" % (file.package, service.name, method.name)), role,
                     "true" if mutating else "false", "true" if essential else "false",
                     c_lower(method.input_type),
-                    c_lower(method.output_type), c_string(docs.get((6, s, 2, m), ""))))
+                    c_lower(method.output_type), c_string(object_path), c_string(object_id),
+                    c_string(docs.get((6, s, 2, m), ""))))
     # The descriptors that clients get: without comments, they are three quarters of it.
     for file in files.file:
         file.ClearField("source_code_info")

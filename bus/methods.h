@@ -16,7 +16,9 @@ struct bus_method {
 	bool essential; /* answered also when the service is at its limits */
 	const ProtobufCMessageDescriptor *input;
 	const ProtobufCMessageDescriptor *output;
-	const char *doc; /* comment of the rpc, may be empty */
+	const char *object;    /* path of the request's field that names what it is about; "" */
+	const char *object_id; /* likewise of the reply */
+	const char *doc;       /* comment of the rpc, may be empty */
 };
 
 extern const struct bus_method bus_methods[];
