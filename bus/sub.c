@@ -210,16 +210,17 @@ static struct topic *topic_get(struct bus_sub *s, const char *name)
 	return t;
 }
 
-/* Hand an event to the user unless it is old. */
-static bool apply(struct bus_sub *s, const Xenmesh__V1__Event *event, bool is_replayed, size_t size)
+/* Hand an event to the user unless it is old. raw: the publication, NULL when it was replayed. */
+static bool apply(struct bus_sub *s, const Xenmesh__V1__Event *event, const void *raw, size_t size)
 {
 	struct bus_sub_event e = {
 		.what = BUS_SUB_STATE,
 		.topic = event->topic,
 		.event = event,
-		.replayed = is_replayed,
+		.replayed = !raw,
 		.seq = event->seq,
 		.size = size,
+		.raw = raw,
 	};
 	struct topic *t;
 
@@ -344,7 +345,7 @@ static bool apply_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 		    !is_wanted(s, event->topic)) {
 			continue;
 		}
-		if (!apply(s, event, true, xenmesh__v1__event__get_packed_size(event))) {
+		if (!apply(s, event, NULL, xenmesh__v1__event__get_packed_size(event))) {
 			return false;
 		}
 	}
@@ -563,7 +564,7 @@ static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const v
 		start_sync(s);
 		return true;
 	}
-	return !is_wanted(s, event->topic) || apply(s, event, false, len);
+	return !is_wanted(s, event->topic) || apply(s, event, data, len);
 }
 
 /* A publication: topic, NUL, Event. NULL when it is none. */

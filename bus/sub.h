@@ -32,6 +32,8 @@ struct bus_sub_event {
 	uint64_t seq;
 	uint64_t missed;
 	size_t size; /* bytes on the wire */
+	/* The publication as it came, `size` bytes: topic, NUL, Event. NULL when replayed. */
+	const void *raw;
 };
 
 typedef void (*bus_sub_fn)(struct bus_sub *s, const struct bus_sub_event *e, void *userdata);
