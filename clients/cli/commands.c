@@ -2,12 +2,21 @@
 /*
  * The table of contents of the command line.
  */
+#include "clients/cli/bus_tools.h"
 #include "clients/cli/cli.h"
 
 #define VM_HELP                                                           \
 	"VM is a UUID, a name that is unique on the host, or a domid.\n"  \
 	"  --no-wait       return as soon as the operation is accepted\n" \
 	"  --request-id ID (global) repeat an earlier command safely: it is executed once\n"
+
+#define SHOW_HELP                                                                           \
+	"  --field PATH       only this field; several give a line of CSV\n"                \
+	"  --filter EXPR      only what this holds for: vm_state.domid>0 && name!=\"db\"\n" \
+	"                     (== != < <= > >= contains, && || ! and parentheses)\n"        \
+	"  --hex, --raw       the bytes of the publication\n"                               \
+	"  --wide             do not cut lines at the width of the terminal\n"              \
+	"  --no-colour        as with NO_COLOR (--no-color too)\n"
 
 const struct cli_command cli_commands[] = {
 	{ "vm list", "", "list VMs: defined ones and every domain of the host", cmd_vm_list, NULL },
@@ -41,14 +50,13 @@ const struct cli_command cli_commands[] = {
 	  "  -s, --sort COLUMN   cpu, mem, net, vbd, name or domid (cpu)\n"
 	  "Keys: c m n b a d choose the column to sort by, q quits.\n"
 	  "Counters are seen from the guest: NETRX is what the guest received.\n" },
-	{ "events", "[PREFIX...] [--service S] [--count N] [--for S] [--field PATH]",
+	{ "events", "[PREFIX...] [--service SERVICE] [--count N] [--for S] [--field PATH]",
 	  "follow events, mark gaps", cmd_events,
 	  "PREFIX limits topics: vm/, vm/UUID/state, task/, host/ ...\n"
-	  "  --service S    of one service only (all of the topology)\n"
-	  "  --count N      end after N events\n"
-	  "  --for S        end after S seconds, exit status 3 unless --count was reached\n"
-	  "  --live         leave out the state there is at the beginning\n"
-	  "  --field PATH   print only this field of the event, e.g. vm_state.power_state\n" },
+	  "  --service SERVICE  of one service only (all of the topology)\n"
+	  "  --count N          end after N events\n"
+	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
+	  "  --live             leave out the state there is at the beginning\n" SHOW_HELP },
 	{ "task list", "[VM] [--active]", "operations, newest first", cmd_task_list, NULL },
 	{ "task show", "ID", "one operation", cmd_task_show, NULL },
 	{ "task wait", "ID", "wait until it has ended; fails if it failed", cmd_task_wait, NULL },
@@ -71,6 +79,17 @@ const struct cli_command cli_commands[] = {
 	{ "bus call", "METHOD [FIELD=VALUE...] [--data JSON|@FILE] [--service S] [--dry-run]",
 	  "call any method", cmd_bus_call,
 	  "METHOD as in bus describe: StartVm, Ops/StartVm or the full name.\n" },
+	{ "bus monitor",
+	  "[TOPIC...] [--service SERVICE] [--filter EXPR] [--field PATH] [--count N]",
+	  "every message as it comes, a line each; gaps in red", cmd_bus_monitor,
+	  "PREFIX limits topics: vm/, vm/UUID/state, task/, host/ ...\n"
+	  "  --service SERVICE  of one service only (all of the topology)\n"
+	  "  --count N          end with 0 after N messages\n"
+	  "  --timeout T        (global) end with 3 after that time\n"
+	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
+	  "  --snapshot         first the state there is, marked =\n"
+	  "  --since-start      first that and all removals since the service "
+	  "started\n" SHOW_HELP },
 	{ "bus stats", "SERVICE [PREFIX]", "counters of a service", cmd_bus_stats, NULL },
 	{ "bus log-level", "SERVICE error|warning|info|debug", "change a service's log level",
 	  cmd_bus_log_level, NULL },

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * `bus monitor` and `events`: follow the services and show what they publish.
+ * Observing is only another subscription; nothing of it slows a service down.
+ */
+#include "clients/cli/bus_tools.h"
+#include "clients/cli/follow.h"
+#include "clients/cli/monitor.h"
+#include "clients/cli/pages.h"
+#include "libcommon/clock.h"
+#include "libcommon/loop.h"
+#include "libcommon/parse.h"
+
+/* How far a service was shown before it was followed. */
+struct shown {
+	const char *service;
+	uint8_t instance[16];
+	uint64_t seq;
+	bool is_synced; /* the state at the beginning has come */
+};
+
+struct watch {
+	struct monitor monitor;
+	struct follow follow;
+	bool hides_first;    /* the states there are at the beginning */
+	bool hides_replayed; /* those of repairs too */
+	struct shown *shown; /* as follow.sources */
+	bool is_full;
+};
+
+static bool is_shown_already(const struct shown *s, const struct bus_sub_event *e)
+{
+	return e->event && e->event->instance.len == sizeof(s->instance) &&
+	       memcmp(e->event->instance.data, s->instance, sizeof(s->instance)) == 0 &&
+	       e->seq <= s->seq;
+}
+
+static void on_event(const struct follow_source *source, const struct bus_sub_event *e,
+		     void *userdata)
+{
+	struct watch *w = userdata;
+	struct shown *s = &w->shown[source - w->follow.sources];
+	bool is_state = e->what == BUS_SUB_STATE || e->what == BUS_SUB_REMOVED;
+
+	s->is_synced = s->is_synced || e->what == BUS_SUB_RESYNCED;
+	if (w->is_full ||
+	    (is_state && e->replayed &&
+	     (w->hides_replayed || (w->hides_first && !s->is_synced) || is_shown_already(s, e)))) {
+		return;
+	}
+	w->is_full = monitor_show(&w->monitor, source->service, e, clock_real_ns());
+	arena_reset(&w->monitor.cli->arena);
+	if (w->is_full) {
+		sd_event_exit(w->monitor.cli->loop, CLI_OK);
+	}
+}
+
+/* ---- --since-start ---- */
+
+struct history {
+	struct watch *w;
+	const char *service;
+};
+
+static void on_page_event(const Xenmesh__V1__Event *event, void *userdata)
+{
+	const struct history *h = userdata;
+	struct watch *w = h->w;
+	struct bus_sub_event e = { .what = BUS_SUB_STATE, .event = event, .replayed = true };
+
+	if (!event || w->is_full) {
+		return;
+	}
+	if (event->body_case == XENMESH__V1__EVENT__BODY_REMOVED) {
+		e.what = BUS_SUB_REMOVED;
+	}
+	e.topic = event->topic;
+	e.seq = event->seq;
+	e.size = xenmesh__v1__event__get_packed_size(event);
+	w->is_full = monitor_show(&w->monitor, h->service, &e, clock_real_ns());
+}
+
+/* Newest event of everything each service ever published, as far as it knows it still. */
+static int show_history(struct watch *w, const char *only, char *const *prefixes, size_t n)
+{
+	struct cli *cli = w->monitor.cli;
+
+	for (size_t i = 0; i < w->follow.n && !w->is_full; i++) {
+		const char *service = w->follow.sources[i].service;
+		struct history history = { w, service };
+		struct pages pages = { .service = service,
+				       .prefixes = prefixes,
+				       .n_prefixes = n,
+				       .since_start = true,
+				       .fn = on_page_event,
+				       .userdata = &history };
+		int r = pages_fetch(cli, &pages);
+
+		arena_reset(&cli->arena);
+		if (r && only) {
+			return r;
+		}
+		if (r) {
+			continue;
+		}
+		if (pages.is_cut) {
+			cli_error("%s has forgotten the oldest of what it removed", service);
+		}
+		memcpy(w->shown[i].instance, pages.instance, sizeof(pages.instance));
+		w->shown[i].seq = pages.seq;
+	}
+	return CLI_OK;
+}
+
+/* ---- the commands ---- */
+
+static int watch_run(struct watch *w, const char *only, char *const *prefixes, size_t n,
+		     bool since_start)
+{
+	struct cli *cli = w->monitor.cli;
+	int r;
+
+	w->shown = calloc(topology_n_services(cli->topology) + 1, sizeof(*w->shown));
+	if (!w->shown) {
+		return CLI_FAILURE;
+	}
+	r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
+	if (!r && since_start) {
+		r = show_history(w, only, prefixes, n);
+	}
+	if (!r && !w->is_full) {
+		r = follow_run(cli);
+	}
+	follow_close(&w->follow);
+	free(w->shown);
+	return r;
+}
+
+static int parse_for(const char *text, uint64_t *ms)
+{
+	if (text && (parse_duration_ms(text, ms) || !*ms)) {
+		return cli_usage("--for wants a time as 10s, got \"%s\"", text);
+	}
+	return CLI_OK;
+}
+
+int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
+{
+	_cleanup_(loop_source_unrefp) sd_event_source *end = NULL;
+	_cleanup_(loop_source_unrefp) sd_event_source *timeout = NULL;
+	struct watch w = { .monitor = { .cli = cli } };
+	const char *service = NULL;
+	const char *duration = NULL;
+	bool since_start = false;
+	bool snapshot = false;
+	const struct cli_option options[] = {
+		{ "service", 's', &service, NULL },
+		{ "for", 0, &duration, NULL },
+		{ "since-start", 0, NULL, &since_start },
+		{ "snapshot", 0, NULL, &snapshot },
+	};
+	uint64_t ms = 0;
+	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
+
+	r = r ? r : parse_for(duration, &ms);
+	r = r ? r : follow_end_after(cli, &end, ms, w.monitor.count ? CLI_TIMEOUT : CLI_OK);
+	r = r ? r : follow_end_after(cli, &timeout, cli->timeout_ms, CLI_TIMEOUT);
+	if (!r) {
+		w.hides_first = !since_start && !snapshot;
+		r = watch_run(&w, service, argv, (size_t)argc, since_start);
+	}
+	monitor_deinit(&w.monitor);
+	return r;
+}
+
+int cmd_events(struct cli *cli, int argc, char **argv)
+{
+	_cleanup_(loop_source_unrefp) sd_event_source *end = NULL;
+	struct watch w = { .monitor = { .cli = cli, .form = MONITOR_SHORT } };
+	const char *service = NULL;
+	const char *duration = NULL;
+	const struct cli_option options[] = {
+		{ "service", 's', &service, NULL },
+		{ "for", 0, &duration, NULL },
+		{ "live", 0, NULL, &w.hides_replayed },
+	};
+	uint64_t ms = 0;
+	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
+
+	r = r ? r : parse_for(duration, &ms);
+	r = r ? r : follow_end_after(cli, &end, ms, w.monitor.count ? CLI_TIMEOUT : CLI_OK);
+	r = r ? r : watch_run(&w, service, argv, (size_t)argc, false);
+	monitor_deinit(&w.monitor);
+	return r;
+}

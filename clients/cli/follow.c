@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "clients/cli/follow.h"
+
+#include <signal.h>
+
+#include "libcommon/err.h"
+#include "libcommon/loop.h"
+
+static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, void *userdata)
+{
+	struct follow_source *source = userdata;
+
+	source->owner->fn(source, e, source->owner->userdata);
+}
+
+static bool is_remote(const struct topology_service *s)
+{
+	return strchr(s->name, '/') || !topology_url_path(s->pub.urls[0]);
+}
+
+static int add_source(struct follow *f, struct cli *cli, const struct topology_service *where,
+		      char *const *prefixes, size_t n_prefixes)
+{
+	struct follow_source *source = &f->sources[f->n];
+	int r;
+
+	*source = (struct follow_source){ .owner = f,
+					  .service = where->name,
+					  .is_remote = is_remote(where) };
+	r = bus_sub_new(&source->sub, cli->loop, cli->topology, where->name,
+			(const char *const *)prefixes, n_prefixes, CLI_NAME, on_event, source);
+	if (r == -EINVAL) {
+		return cli_usage("too many topic prefixes, or one is too long");
+	}
+	if (r < 0) {
+		cli_error("%s: cannot subscribe: %s", where->name, err_text(r));
+		return CLI_FAILURE;
+	}
+	f->n++;
+	return CLI_OK;
+}
+
+int follow_open(struct follow *f, struct cli *cli, const char *only, char *const *prefixes,
+		size_t n_prefixes, follow_fn fn, void *userdata)
+{
+	size_t n = topology_n_services(cli->topology);
+
+	*f = (struct follow){ .fn = fn, .userdata = userdata };
+	if (only && !topology_service(cli->topology, only)) {
+		cli_error("no service \"%s\" in the topology; it has: xenmesh bus ls", only);
+		return CLI_FAILURE;
+	}
+	f->sources = calloc(n + 1, sizeof(*f->sources));
+	if (!f->sources) {
+		cli_error("out of memory");
+		return CLI_FAILURE;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct topology_service *where = topology_service_at(cli->topology, i);
+		int r;
+
+		if ((only && !streq(where->name, only)) || where->pub.n_urls == 0) {
+			continue;
+		}
+		r = add_source(f, cli, where, prefixes, n_prefixes);
+		if (r) {
+			return r;
+		}
+	}
+	return CLI_OK;
+}
+
+void follow_close(struct follow *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		bus_sub_free(f->sources[i].sub);
+	}
+	free(f->sources);
+	*f = (struct follow){ 0 };
+}
+
+int follow_run(struct cli *cli)
+{
+	static const int signals[] = { SIGINT, SIGTERM };
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		sigaddset(&set, signals[i]);
+	}
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		r = sd_event_add_signal(cli->loop, NULL, signals[i], NULL, (void *)CLI_OK);
+		if (r < 0) {
+			cli_error("cannot wait for signals: %s", err_text(r));
+			return CLI_FAILURE;
+		}
+	}
+	r = sd_event_loop(cli->loop);
+	if (r < 0) {
+		cli_error("%s", err_text(r));
+	}
+	return r < 0 ? CLI_FAILURE : r;
+}
+
+static int on_time_over(sd_event_source *source, uint64_t usec _unused_, void *userdata)
+{
+	return sd_event_exit(sd_event_source_get_event(source), (int)(intptr_t)userdata);
+}
+
+int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int status)
+{
+	int r = ms ? loop_after(cli->loop, source, ms * USEC_PER_MSEC, on_time_over,
+				(void *)(intptr_t)status)
+		   : 0;
+
+	if (r < 0) {
+		cli_error("cannot make a timer: %s", err_text(r));
+	}
+	return r < 0 ? CLI_FAILURE : CLI_OK;
+}
+
+/* The value behind the option, if arg is it; *is_next: the value is the next word. */
+static const char *value_of(const char *arg, const char *name, char letter, bool *is_next)
+{
+	size_t len = strlen(name);
+
+	*is_next = false;
+	if (arg[0] == '-' && letter && arg[1] == letter) {
+		*is_next = !arg[2];
+		return arg + 2;
+	}
+	if (!str_starts(arg, "--") || strncmp(arg + 2, name, len) != 0) {
+		return NULL;
+	}
+	*is_next = !arg[2 + len];
+	return *is_next || arg[2 + len] == '=' ? arg + 3 + len : NULL;
+}
+
+static bool split(char *text, const char **values, size_t max, size_t *n)
+{
+	char *rest = text;
+
+	for (char *word = strsep(&rest, ","); word; word = strsep(&rest, ",")) {
+		if (*n == max) {
+			return false;
+		}
+		values[(*n)++] = word;
+	}
+	return true;
+}
+
+int follow_repeated(int *argc, char **argv, const char *name, char letter, const char **values,
+		    size_t max, size_t *n)
+{
+	bool is_over = false;
+	int kept = 0;
+
+	*n = 0;
+	for (int i = 0; i < *argc; i++) {
+		bool is_next;
+		const char *value = is_over ? NULL : value_of(argv[i], name, letter, &is_next);
+
+		is_over = is_over || streq(argv[i], "--");
+		if (!value) {
+			argv[kept++] = argv[i];
+			continue;
+		}
+		if (is_next && ++i == *argc) {
+			return cli_usage("--%s wants a value", name);
+		}
+		if (!split(is_next ? argv[i] : (char *)value, values, max, n)) {
+			return cli_usage("more than %zu times --%s", max, name);
+		}
+	}
+	*argc = kept;
+	return CLI_OK;
+}

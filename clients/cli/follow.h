@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * One subscriber for each service of the topology, and what commands that
+ * follow events have in common.
+ */
+#include "clients/cli/cli.h"
+
+struct follow_source;
+
+typedef void (*follow_fn)(const struct follow_source *source, const struct bus_sub_event *e,
+			  void *userdata);
+
+struct follow_source {
+	struct follow *owner;
+	const char *service;
+	bool is_remote; /* of another host, whose clock is another one */
+	struct bus_sub *sub;
+};
+
+struct follow {
+	struct follow_source *sources;
+	size_t n;
+	follow_fn fn;
+	void *userdata;
+};
+
+/* only NULL: all services. prefixes as for bus_sub_new(). The exit code after saying what is
+ * wrong; close it in any case. fn must not close it. */
+int follow_open(struct follow *f, struct cli *cli, const char *only, char *const *prefixes,
+		size_t n_prefixes, follow_fn fn, void *userdata);
+void follow_close(struct follow *f);
+
+/* Runs the loop of cli to its end, also by SIGINT and SIGTERM (CLI_OK). The exit code. */
+int follow_run(struct cli *cli);
+/* End the loop with `status` after the time; *source as in loop_after(). ms 0: never. */
+int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int status);
+
+/* Take `--name V`, `--name=V` or `-lV` out of argv, as often as it is there, into values: comma-
+ * separated words count as several. CLI_OK or CLI_USAGE. */
+int follow_repeated(int *argc, char **argv, const char *name, char letter, const char **values,
+		    size_t max, size_t *n);
