@@ -18,7 +18,7 @@ static void print_help(const struct bus_args *a)
 	       "\n"
 	       "  --topology FILE     where services are and who may do what\n"
 	       "                      ($XENMESH_TOPOLOGY, " TOPOLOGY_DEFAULT_PATH ")\n"
-	       "  --log-level LEVEL   error, warning, info (default) or debug\n"
+	       "  --log-level LEVEL   error, warning, notice, info (default) or debug\n"
 	       "%s"
 	       "  --help, --version\n",
 	       a->program, a->usage ? a->usage : "");
@@ -43,7 +43,7 @@ static enum taken take_common(struct bus_args *a, const char *name, const char *
 	if (streq(name, "--log-level")) {
 		if (value && log_level_parse(value, &level) < 0) {
 			fprintf(stderr,
-				"%s: --log-level wants error, warning, info or debug, got \"%s\"\n",
+				"%s: --log-level wants error, warning, notice, info or debug, got \"%s\"\n",
 				a->program, value);
 			return TAKEN_WRONG;
 		}

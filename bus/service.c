@@ -271,7 +271,7 @@ static void on_set_log_level(struct bus_call *call, const ProtobufCMessage *requ
 
 	if (log_level_parse(q->level, &level) < 0) {
 		bus_call_fail(call, CODE_INVALID_ARGUMENT,
-			      "unknown level '%.32s'; there are error, warning, info and debug",
+			      "unknown level '%.32s'; there are error, warning, notice, info and debug",
 			      q->level);
 		return;
 	}

@@ -21,6 +21,7 @@
 #define LINE_SIZE    4096
 #define MESSAGE_SIZE 3072
 #define VALUES_SIZE  2048
+#define PREFIX	     "XENMESH_" /* of fields, for the journal only */
 #define STALL_MS     100
 
 static struct {
@@ -31,15 +32,15 @@ static struct {
 	bool is_stalled;	  /* stderr was full; do not wait for it again */
 	unsigned int n_lost;	  /* lines that stderr did not take */
 	struct log_site *limited; /* sites with n_suppressed > 0 */
+	struct log_scope *scope;  /* entered last */
 } state = { .level = LOG_LEVEL_INFO };
 
 static const struct {
 	const char *name;
 	char prefix[4]; /* sd-daemon(3) */
 } levels[] = {
-	[LOG_LEVEL_ERROR] = { "error", "<3>" },
-	[LOG_LEVEL_WARNING] = { "warning", "<4>" },
-	[LOG_LEVEL_INFO] = { "info", "<6>" },
+	[LOG_LEVEL_ERROR] = { "error", "<3>" },	  [LOG_LEVEL_WARNING] = { "warning", "<4>" },
+	[LOG_LEVEL_NOTICE] = { "notice", "<5>" }, [LOG_LEVEL_INFO] = { "info", "<6>" },
 	[LOG_LEVEL_DEBUG] = { "debug", "<7>" },
 };
 
@@ -197,9 +198,14 @@ static void put_str(struct line *l, const char *text)
 static void put_field(struct line *l, const struct log_field *f)
 {
 	bool is_quoted = f->value[0] == '\0' || strpbrk(f->value, " \"=") != NULL;
+	const char *name = f->name;
 
+	if (streq(name, "MESSAGE_ID")) {
+		return;
+	}
+	name += str_starts(name, PREFIX) ? strlen(PREFIX) : 0;
 	put(l, " ", 1);
-	for (const char *p = f->name; *p; p++) {
+	for (const char *p = name; *p; p++) {
 		char c = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
 
 		put(l, &c, 1);
@@ -290,19 +296,46 @@ void log_sink_stderr(enum log_level level, const char *message, const struct log
 
 /* ---- lines ---- */
 
+static bool has_field(const struct log_field *fields, size_t n_fields, const char *name)
+{
+	for (size_t i = 0; i < n_fields; i++) {
+		if (streq(fields[i].name, name)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The fields of the line, then those of the scope. */
+static size_t collect_fields(struct log_field *out, const struct log_field *fields, size_t n_fields)
+{
+	const struct log_scope *scope = state.scope;
+	size_t n = MIN(n_fields, LOG_FIELDS_MAX);
+
+	if (n > 0) {
+		memcpy(out, fields, n * sizeof(*out));
+	}
+	for (size_t i = 0; scope && i < scope->n_fields && n < LOG_FIELDS_MAX; i++) {
+		if (!has_field(out, n, scope->fields[i].name)) {
+			out[n++] = scope->fields[i];
+		}
+	}
+	return n;
+}
+
 /* Escaped copies of the fields, their text in values. */
 static size_t escape_fields(struct log_field *out, char values[static VALUES_SIZE],
 			    const struct log_field *fields, size_t n_fields)
 {
-	size_t n = MIN(n_fields, LOG_FIELDS_MAX);
+	size_t n = collect_fields(out, fields, n_fields);
 	size_t room = VALUES_SIZE;
 
 	for (size_t i = 0; i < n; i++) {
-		const char *value = fields[i].value ? fields[i].value : "";
+		const char *value = out[i].value ? out[i].value : "";
 		size_t share = room / (n - i);
 
 		log_escape(values, share, value, strlen(value));
-		out[i] = (struct log_field){ fields[i].name, values };
+		out[i].value = values;
 		share = strlen(values) + 1;
 		values += share;
 		room -= share;
@@ -401,6 +434,17 @@ void log_write(struct log_site *site, enum log_level level, const struct log_fie
 	}
 	emit(level, fields, n_fields, raw, (size_t)len);
 	errno = saved_errno;
+}
+
+void log_enter(struct log_scope *scope)
+{
+	scope->outer = state.scope;
+	state.scope = scope;
+}
+
+void log_leave(struct log_scope *scope)
+{
+	state.scope = scope->outer;
 }
 
 void log_flush(void)

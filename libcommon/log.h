@@ -11,15 +11,26 @@
  * limited to 20 lines in 10 s; the number left out is told afterwards, with
  * the next line of any site or by log_flush().
  *
+ * Names of fields are written in lower case and without XENMESH_ to stderr, and
+ * MESSAGE_ID is left to the journal.
+ *
  * Writing waits at most 100 ms for a full pipe; then lines are counted instead
  * until it drains, and the count is told.  errno is left as it was.  For one
- * thread.  Promise: a healthy hour writes nothing above debug.
+ * thread.  Promise: a healthy hour writes nothing above debug but what people
+ * and programs did, at notice (bus/audit.h).
  */
 #include "libcommon/base.h"
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_level {
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_WARNING,
+	LOG_LEVEL_NOTICE,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_DEBUG,
+};
 
-#define LOG_FIELDS_MAX 16 /* of one line; the richest has 6 */
+#define LOG_FIELDS_MAX	     20 /* of one line; the richest, the audit's, has 17 */
+#define LOG_SCOPE_FIELDS_MAX 2
 
 /* One structured field, e.g. {"VM", uuid}. Names are [A-Z0-9_], values any text. */
 struct log_field {
@@ -37,6 +48,13 @@ struct log_site {
 	struct log_site *next;
 };
 
+/* What is at work, so that each of its lines can be found: see log_enter(). */
+struct log_scope {
+	struct log_field fields[LOG_SCOPE_FIELDS_MAX];
+	size_t n_fields;
+	struct log_scope *outer;
+};
+
 /* message and values are escaped already. What a sink logs itself goes to stderr. */
 typedef void (*log_sink_fn)(enum log_level level, const char *message,
 			    const struct log_field *fields, size_t n_fields);
@@ -47,7 +65,7 @@ void log_init(const char *ident);
 const char *log_ident(void);
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
-/* "error" "warning" "info" "debug"; -EINVAL for others. */
+/* "error" "warning" "notice" "info" "debug"; -EINVAL for others. */
 int log_level_parse(const char *text, enum log_level *out);
 const char *log_level_name(enum log_level level);
 /* NULL = back to stderr. */
@@ -65,6 +83,12 @@ bool log_would(enum log_level level);
 /* Writes whatever the level is; fields beyond LOG_FIELDS_MAX are left out. site NULL: no limit. */
 void log_write(struct log_site *site, enum log_level level, const struct log_field *fields,
 	       size_t n_fields, const char *format, ...) _printf_(5, 6);
+
+/* Until log_leave() each line has the fields of the scope entered last too, after its own and
+ * without those that it has itself. The scope and what its fields point to must live as long;
+ * scopes are left in reverse order. */
+void log_enter(struct log_scope *scope);
+void log_leave(struct log_scope *scope);
 
 /* Tell all numbers of lines left out so far; at the end of a program. */
 void log_flush(void);

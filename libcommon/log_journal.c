@@ -21,6 +21,8 @@ static int priority(enum log_level level)
 		return LOG_ERR;
 	case LOG_LEVEL_WARNING:
 		return LOG_WARNING;
+	case LOG_LEVEL_NOTICE:
+		return LOG_NOTICE;
 	case LOG_LEVEL_INFO:
 		return LOG_INFO;
 	default:

@@ -19,7 +19,7 @@ static const char usage[] =
 	"      --interval SECONDS  look at memory this often (default 60, at most 3600)\n"
 	"      --once              publish once and exit\n"
 	"      --root DIR          take DIR/proc, DIR/sys, DIR/etc, DIR/dev for the real ones\n"
-	"      --log-level LEVEL   error, warning, info (default) or debug\n"
+	"      --log-level LEVEL   error, warning, notice, info (default) or debug\n"
 	"      --help              this text\n"
 	"      --version           the version\n"
 	"\n"

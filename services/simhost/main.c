@@ -48,7 +48,7 @@ static const char usage[] =
 	"  --boot-ms MS       how long a guest takes to boot (400)\n"
 	"  --fault RULE       what shall go wrong, see docs/simhost.md; may be repeated\n"
 	"  --ask COMMAND      tell a running one to do something; \"help\" lists commands\n"
-	"  --log-level LEVEL  error, warning, info or debug (info)\n"
+	"  --log-level LEVEL  error, warning, notice, info or debug (info)\n"
 	"  --version\n"
 	"  --help\n"
 	"Exit status: 0 ended by a signal, 1 failure, 2 usage.\n"

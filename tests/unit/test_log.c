@@ -61,6 +61,29 @@ static void test_fields_and_escaping(void)
 	check_sunk("info:one\\x0atwo\\x1b[31m|VM=a\\x0ab|TASK=\n");
 }
 
+static void test_scopes(void)
+{
+	struct log_scope outer = { .fields = { { "TRACE_ID", "t1" }, { "TASK", "x\ny" } },
+				   .n_fields = 2 };
+	struct log_scope inner = { .fields = { { "TRACE_ID", "t2" } }, .n_fields = 1 };
+
+	start(LOG_LEVEL_INFO);
+	log_enter(&outer);
+	log_info("1");
+	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "TASK", "own" }), "2");
+	log_enter(&inner);
+	log_info("3");
+	log_leave(&inner);
+	log_info("4");
+	log_leave(&outer);
+	log_info("5");
+	check_sunk("info:1|TRACE_ID=t1|TASK=x\\x0ay\n"
+		   "info:2|TASK=own|TRACE_ID=t1\n"
+		   "info:3|TRACE_ID=t2\n"
+		   "info:4|TRACE_ID=t1|TASK=x\\x0ay\n"
+		   "info:5\n");
+}
+
 static void test_escape(void)
 {
 	static const struct {
@@ -221,6 +244,9 @@ static void test_stderr_line(void)
 	log_fields(LOG_LEVEL_WARNING,
 		   LOG_FIELDS({ "VM", "x" }, { "TEXT", "a \"b\"" }, { "EMPTY", "" }), "hello");
 	check_stderr(fd, "test: warning hello vm=x text=\"a \\\"b\\\"\" empty=\"\"\n");
+	log_write(NULL, LOG_LEVEL_NOTICE,
+		  LOG_FIELDS({ "MESSAGE_ID", "abc" }, { "XENMESH_UID", "7" }), 2, "told");
+	check_stderr(fd, "test: notice told uid=7\n");
 	restore(fd);
 }
 
@@ -313,8 +339,9 @@ static void test_sink_that_logs(void)
 }
 
 UNIT_MAIN("log", UNIT_TEST(test_levels), UNIT_TEST(test_fields_and_escaping),
-	  UNIT_TEST(test_escape), UNIT_TEST(test_escape_cuts), UNIT_TEST(test_long_lines_are_cut),
-	  UNIT_TEST(test_site_is_limited), UNIT_TEST(test_flush_tells_left_out),
-	  UNIT_TEST(test_stderr_leaves_fields_out), UNIT_TEST(test_keeps_errno),
-	  UNIT_TEST(test_stderr_line), UNIT_TEST(test_stderr_of_the_journal),
-	  UNIT_TEST(test_full_stderr_does_not_block), UNIT_TEST(test_sink_that_logs))
+	  UNIT_TEST(test_scopes), UNIT_TEST(test_escape), UNIT_TEST(test_escape_cuts),
+	  UNIT_TEST(test_long_lines_are_cut), UNIT_TEST(test_site_is_limited),
+	  UNIT_TEST(test_flush_tells_left_out), UNIT_TEST(test_stderr_leaves_fields_out),
+	  UNIT_TEST(test_keeps_errno), UNIT_TEST(test_stderr_line),
+	  UNIT_TEST(test_stderr_of_the_journal), UNIT_TEST(test_full_stderr_does_not_block),
+	  UNIT_TEST(test_sink_that_logs))

@@ -34,7 +34,7 @@ static const char usage[] =
 	"  --link-group NAME  group that may connect to it\n"
 	"  --worker PATH      worker program (xenmesh-ops-worker beside this one)\n"
 	"  --sysfs-root PATH  where sysfs is (/sys)\n"
-	"  --log-level LEVEL  error, warning, info or debug (info)\n"
+	"  --log-level LEVEL  error, warning, notice, info or debug (info)\n"
 	"  --version\n"
 	"  --help\n"
 	"Exit status: 0 ended by a signal, 1 failure, 2 usage, 69 not the control domain of a "
