@@ -28,7 +28,7 @@
 	(5 * NSEC_PER_SEC) /* past the deadline the server answers, or lost it \
 			    */
 #define NSEC_PER_USEC 1000ULL
-#define CALL_OVERHEAD 512 /* of the envelope beside payload, method, client, traceparent */
+#define CALL_OVERHEAD 512 /* of the envelope beside payload, method and client */
 
 enum call_end {
 	END_NOT_REACHED, /* never sent, or cut and not connected since */
@@ -45,7 +45,7 @@ struct call {
 	uint64_t deadline_ns;
 	struct uuid request_id;
 	const struct bus_method *method;
-	char *traceparent;
+	char traceparent[TRACEPARENT_SIZE];
 	uint8_t *payload;
 	size_t payload_len;
 	struct bus_route route; /* in `sent` */
@@ -62,6 +62,7 @@ struct bus_client {
 	char *url;
 	char *service;
 	char *name;
+	char traceparent[TRACEPARENT_SIZE]; /* that the process was given; "" = none */
 	struct list queued, sent, ended;
 	size_t n_sent;
 	uint64_t last_id;
@@ -78,7 +79,6 @@ static struct call *call_free(struct call *call)
 {
 	if (call) {
 		list_unlink(&call->node);
-		free(call->traceparent);
 		free(call->payload);
 		free(call);
 	}
@@ -135,6 +135,7 @@ static void tell(struct bus_client *c, struct call *call, struct bus_result *res
 	void *userdata = call->userdata;
 
 	result->request_id = call->request_id;
+	memcpy(result->traceparent, call->traceparent, sizeof(result->traceparent));
 	call_free(call);
 	if (fn) {
 		fn(c, result, userdata);
@@ -337,9 +338,7 @@ static int pack_call(const struct bus_client *c, const struct call *call, uint8_
 	m.method = (char *)call->method->name;
 	m.timeout_ms = (uint32_t)MAX(left_ms, 1);
 	m.client = c->name;
-	if (call->traceparent) {
-		m.traceparent = call->traceparent;
-	}
+	m.traceparent = (char *)call->traceparent;
 	m.payload.data = call->payload;
 	m.payload.len = call->payload_len;
 	*len = xenmesh__v1__call__get_packed_size(&m);
@@ -529,6 +528,7 @@ int bus_client_new(struct bus_client **out, sd_event *loop, const struct topolog
 		.queue = BUS_INFLIGHT_PER_PEER,
 	};
 	const struct topology_service *where = topology_service(topology, service);
+	const char *traceparent = getenv("TRACEPARENT");
 	_cleanup_(bus_client_freep) struct bus_client *c = NULL;
 	int r;
 
@@ -544,6 +544,9 @@ int bus_client_new(struct bus_client **out, sd_event *loop, const struct topolog
 	list_init(&c->ended);
 	c->loop = sd_event_ref(loop);
 	c->armed_ns = UINT64_MAX;
+	if (traceparent && traceparent_is_valid(traceparent)) {
+		memcpy(c->traceparent, traceparent, sizeof(c->traceparent));
+	}
 	c->url = strdup(where->rpc.urls[0]);
 	c->service = strdup(service);
 	c->name = strndup(client_name, BUS_CLIENT_NAME_MAX);
@@ -566,27 +569,39 @@ int bus_client_new(struct bus_client **out, sd_event *loop, const struct topolog
 	return 0;
 }
 
-static int call_new(struct call **out, const struct bus_method *method,
+static void set_traceparent(const struct bus_client *c, struct call *call, const char *given)
+{
+	if (given) {
+		memcpy(call->traceparent, given, sizeof(call->traceparent));
+	} else if (c->traceparent[0]) {
+		traceparent_child(c->traceparent, call->traceparent);
+	} else {
+		traceparent_new(call->traceparent);
+	}
+}
+
+static int call_new(struct call **out, const struct bus_client *c, const struct bus_method *method,
 		    const ProtobufCMessage *request, const struct bus_call_options *options)
 {
 	_cleanup_(call_freep) struct call *call = calloc(1, sizeof(*call));
 	uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : BUS_TIMEOUT_DEFAULT_MS;
-	const char *trace = options->traceparent;
 
 	if (!call) {
 		return -ENOMEM;
 	}
+	if (options->traceparent && !traceparent_is_valid(options->traceparent)) {
+		return -EINVAL;
+	}
 	call->method = method;
 	call->payload_len = protobuf_c_message_get_packed_size(request);
-	if (call->payload_len + (trace ? strlen(trace) : 0) >
-	    BUS_CALL_MAX - BUS_CLIENT_NAME_MAX - CALL_OVERHEAD) {
+	if (call->payload_len > BUS_CALL_MAX - BUS_CLIENT_NAME_MAX - CALL_OVERHEAD) {
 		return -EMSGSIZE;
 	}
 	call->payload = malloc(MAX(call->payload_len, 1));
-	call->traceparent = trace ? strdup(trace) : NULL;
-	if (!call->payload || (trace && !call->traceparent)) {
+	if (!call->payload) {
 		return -ENOMEM;
 	}
+	set_traceparent(c, call, options->traceparent);
 	protobuf_c_message_pack(request, call->payload);
 	if (options->request_id) {
 		call->request_id = *options->request_id;
@@ -612,7 +627,7 @@ int bus_client_call(struct bus_client *c, const char *method, const ProtobufCMes
 	if (!m || request->descriptor != m->input || !fn) {
 		return -EINVAL;
 	}
-	r = call_new(&call, m, request, options ? options : &defaults);
+	r = call_new(&call, c, m, request, options ? options : &defaults);
 	if (r < 0) {
 		return r;
 	}

@@ -12,6 +12,7 @@
 
 #include "bus/codes.h"
 #include "bus/topology.h"
+#include "libcommon/traceparent.h"
 #include "libcommon/uuid.h"
 #include "xenmesh/v1/bus.pb-c.h"
 
@@ -20,7 +21,10 @@ struct bus_client;
 struct bus_call_options {
 	uint32_t timeout_ms;	       /* 0 = BUS_TIMEOUT_DEFAULT_MS */
 	const struct uuid *request_id; /* NULL = a new random one */
-	const char *traceparent;       /* or NULL */
+	/* W3C trace context that is sent as it is. NULL: a child of $TRACEPARENT if the process
+	 * has one, else a new trace. What is done on behalf of a call gets traceparent_child() of
+	 * bus_call_traceparent(). */
+	const char *traceparent;
 	bool no_retry; /* fail with UNAVAILABLE at once when not connected in 1 s or cut */
 };
 
@@ -31,6 +35,7 @@ struct bus_result {
 	const ProtobufCMessage *payload;
 	const Xenmesh__V1__Reply *reply; /* NULL when the failure was local */
 	struct uuid request_id;
+	char traceparent[TRACEPARENT_SIZE]; /* that was sent */
 };
 
 typedef void (*bus_result_fn)(struct bus_client *c, const struct bus_result *result,
@@ -48,7 +53,7 @@ static inline void bus_client_freep(struct bus_client **c)
 
 /* method: full name of the proto ("xenmesh.v1.Ops/StartVm"). request: its input message.
  * *id (may be NULL) is for bus_client_cancel(). fn is called exactly once, from the loop.
- * 0; -EINVAL unknown method; -EMSGSIZE; -ENOMEM. */
+ * 0; -EINVAL unknown method, or a traceparent that is none; -EMSGSIZE; -ENOMEM. */
 int bus_client_call(struct bus_client *c, const char *method, const ProtobufCMessage *request,
 		    const struct bus_call_options *options, bus_result_fn fn, void *userdata,
 		    uint64_t *id);

@@ -11,9 +11,9 @@
 #include "bus/wire.h"
 #include "libcommon/log.h"
 #include "libcommon/parse.h"
+#include "libcommon/traceparent.h"
 
-#define FIELD_PAYLOAD	5  /* of Reply */
-#define TRACEPARENT_MAX 64 /* version 00 has 55 characters */
+#define FIELD_PAYLOAD 5 /* of Reply */
 
 /* ---- Call ---- */
 
@@ -30,12 +30,24 @@ static const char *clean(struct arena *arena, const char *text, size_t max)
 	return out;
 }
 
-/* W3C: lower-case hex digits and dashes. */
-static bool is_traceparent(const char *text)
+/* What the call belongs to; a mistake in it does not fail the call. */
+static const char *read_traceparent(struct arena *arena, const char *text,
+				    const struct bus_method *m)
 {
-	size_t len = strnlen(text, TRACEPARENT_MAX + 1);
+	char *own;
 
-	return len > 0 && len <= TRACEPARENT_MAX && strspn(text, "0123456789abcdef-") == len;
+	if (traceparent_is_valid(text)) {
+		return text;
+	}
+	if (text[0]) {
+		log_debug("the traceparent of a call of %s is ignored: '%.64s'", m->name, text);
+	}
+	own = bus_method_is_audited(m) ? arena_alloc(arena, TRACEPARENT_SIZE) : NULL;
+	if (!own) {
+		return "";
+	}
+	traceparent_new(own);
+	return own;
 }
 
 static const struct bus_method *find_method(const char *name)
@@ -69,7 +81,7 @@ int envelope_open(struct envelope *out, struct arena *arena, const void *data, s
 	out->timeout_ms = call->timeout_ms ? MIN(call->timeout_ms, BUS_TIMEOUT_MAX_MS)
 					   : BUS_TIMEOUT_DEFAULT_MS;
 	out->client = clean(arena, call->client[0] ? call->client : "?", BUS_CLIENT_NAME_MAX);
-	out->traceparent = is_traceparent(call->traceparent) ? call->traceparent : "";
+	out->traceparent = "";
 	if (!out->client) {
 		snprintf(why, ENVELOPE_WHY_MAX, "the call unfolds to more than is allowed");
 		return CODE_INVALID_ARGUMENT;
@@ -82,6 +94,7 @@ int envelope_open(struct envelope *out, struct arena *arena, const void *data, s
 			 name);
 		return CODE_UNIMPLEMENTED;
 	}
+	out->traceparent = read_traceparent(arena, call->traceparent, out->method);
 	return CODE_OK;
 }
 

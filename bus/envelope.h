@@ -15,9 +15,11 @@
 struct envelope {
 	const uint8_t *request_id; /* ENVELOPE_ID_LEN bytes; NULL when it is unknown */
 	const struct bus_method *method;
-	uint32_t timeout_ms;	 /* 1..BUS_TIMEOUT_MAX_MS */
-	const char *client;	 /* "?" when empty */
-	const char *traceparent; /* "" when there is none, or none that is valid */
+	uint32_t timeout_ms; /* 1..BUS_TIMEOUT_MAX_MS */
+	const char *client;  /* "?" when empty */
+	/* Valid; "" when the call had none, or none that is valid, and is not audited. An audited
+	 * one gets a new one then. */
+	const char *traceparent;
 	const void *payload;
 	size_t payload_len;
 };

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bus/codes.h"
+
 struct bus_method {
 	const char *name; /* "xenmesh.v1.Ops/StartVm" */
 	int role;	  /* Xenmesh__V1__Role a caller needs at least */
@@ -23,6 +25,12 @@ struct bus_method {
 
 extern const struct bus_method bus_methods[];
 extern const size_t bus_n_methods;
+
+/* Whether its calls are to be found in the log ever after, see bus/audit.h. */
+static inline bool bus_method_is_audited(const struct bus_method *m)
+{
+	return m->mutating || m->role >= ROLE_ADMIN;
+}
 
 /* The serialized google.protobuf.FileDescriptorSet of the public protos, without comments. */
 extern const uint8_t bus_descriptors[];

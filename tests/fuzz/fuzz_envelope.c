@@ -9,6 +9,7 @@
 #include "bus/envelope.h"
 #include "bus/limits.h"
 #include "libcommon/parse.h"
+#include "libcommon/traceparent.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -34,7 +35,8 @@ static void check_envelope(const struct envelope *e)
 	require(e->request_id && e->method && e->client && e->traceparent);
 	require(e->timeout_ms >= 1 && e->timeout_ms <= BUS_TIMEOUT_MAX_MS);
 	require(strlen(e->client) <= BUS_CLIENT_NAME_MAX && is_printable(e->client));
-	require(is_printable(e->traceparent));
+	require(!e->traceparent[0] || traceparent_is_valid(e->traceparent));
+	require(e->traceparent[0] || !bus_method_is_audited(e->method));
 }
 
 /* The refusal, as the caller will see it. */

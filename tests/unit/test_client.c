@@ -18,6 +18,7 @@ struct outcome {
 	char echo[64];
 	bool has_payload;
 	struct uuid id;
+	char traceparent[TRACEPARENT_SIZE];
 	struct bus_client **free_client; /* to be freed in the callback */
 };
 
@@ -30,6 +31,7 @@ static void on_result(struct bus_client *c _unused_, const struct bus_result *re
 	o->n++;
 	o->code = result->code;
 	o->id = result->request_id;
+	memcpy(o->traceparent, result->traceparent, sizeof(o->traceparent));
 	o->has_payload = result->payload != NULL;
 	snprintf(o->message, sizeof(o->message), "%s", result->message);
 	if (result->payload &&
@@ -104,6 +106,81 @@ static void test_client__returns_the_payload(void)
 		CU_ASSERT(bus_client_is_connected(c));
 	}
 	tear_down(&f, c);
+}
+
+#define TRACEPARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+
+static void answer_traceparent(struct fake_service *f, const struct bus_route *route,
+			       const Xenmesh__V1__Call *call)
+{
+	Xenmesh__V1__PingReply reply = XENMESH__V1__PING_REPLY__INIT;
+
+	reply.echo.data = (uint8_t *)call->traceparent;
+	reply.echo.len = strlen(call->traceparent);
+	CU_ASSERT_EQUAL(fake_reply(f, route, &call->request_id, CODE_OK, "", &reply.base), 0);
+}
+
+/* The traceparent that the service gets with a call. */
+static void traced_ping(struct fake_service *f, struct bus_client *c,
+			const struct bus_call_options *options, struct outcome *o)
+{
+	*o = (struct outcome){ 0 };
+	f->on_call = answer_traceparent;
+	CU_ASSERT_EQUAL(ping(c, "", options, o, NULL), 0);
+	CU_ASSERT(fake_run(f, &o->done, 5000));
+	CU_ASSERT_STRING_EQUAL(o->traceparent, o->echo);
+	CU_ASSERT(traceparent_is_valid(o->echo));
+}
+
+static void test_client__each_call_begins_a_trace(void)
+{
+	const struct bus_call_options given = { .traceparent = TRACEPARENT };
+	const struct bus_call_options wrong = { .traceparent = TRACEPARENT "-" };
+	struct fake_service f;
+	struct bus_client *c = NULL;
+	struct outcome a, b;
+
+	unsetenv("TRACEPARENT");
+	if (set_up(&f, &c)) {
+		traced_ping(&f, c, NULL, &a);
+		traced_ping(&f, c, NULL, &b);
+		CU_ASSERT_NOT_EQUAL(strncmp(a.echo, b.echo, 35), 0);
+		traced_ping(&f, c, &given, &a);
+		CU_ASSERT_STRING_EQUAL(a.echo, TRACEPARENT);
+		CU_ASSERT_EQUAL(ping(c, "", &wrong, &a, NULL), -EINVAL);
+	}
+	tear_down(&f, c);
+}
+
+static void test_client__continues_the_trace_of_its_process(void)
+{
+	const struct bus_call_options given = {
+		.traceparent = "00-11112222333344445555666677778888-"
+			       "00f067aa0ba902b7-01"
+	};
+	struct fake_service f;
+	struct bus_client *c = NULL;
+	struct outcome a, b;
+
+	setenv("TRACEPARENT", TRACEPARENT, 1);
+	if (set_up(&f, &c)) {
+		traced_ping(&f, c, NULL, &a);
+		traced_ping(&f, c, NULL, &b);
+		CU_ASSERT_EQUAL(strncmp(a.echo, TRACEPARENT, 36), 0);
+		CU_ASSERT_EQUAL(strncmp(b.echo, TRACEPARENT, 36), 0);
+		CU_ASSERT_NOT_EQUAL(strcmp(a.echo, b.echo), 0); /* each is a child of its own */
+		CU_ASSERT_STRING_NOT_EQUAL(a.echo, TRACEPARENT);
+		traced_ping(&f, c, &given, &a);
+		CU_ASSERT_STRING_EQUAL(a.echo, given.traceparent);
+	}
+	tear_down(&f, c);
+	setenv("TRACEPARENT", "00-none", 1);
+	c = NULL;
+	if (set_up(&f, &c)) {
+		traced_ping(&f, c, NULL, &a);
+	}
+	tear_down(&f, c);
+	unsetenv("TRACEPARENT");
 }
 
 static void test_client__rejects_bad_requests(void)
@@ -556,6 +633,8 @@ static void test_client__may_be_freed_in_the_callback(void)
 }
 
 UNIT_MAIN("client", UNIT_TEST(test_client__returns_the_payload),
+	  UNIT_TEST(test_client__each_call_begins_a_trace),
+	  UNIT_TEST(test_client__continues_the_trace_of_its_process),
 	  UNIT_TEST(test_client__rejects_bad_requests),
 	  UNIT_TEST(test_client__tells_what_the_service_says),
 	  UNIT_TEST(test_client__repeats_with_the_same_id),
