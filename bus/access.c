@@ -1,54 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Users and groups are looked up when somebody calls, not when the file is
- * read: they may be created later.  A name that does not exist matches nobody.
+ * Names become numbers once, at the start of a service: asking NSS may block
+ * for seconds, and a name that appears or vanishes while the service runs must
+ * not make two connections of one user differ.  A caller is compared by what
+ * the kernel knows of its process, so no name is needed for it.
  */
 #include "bus/access.h"
 
 #include <grp.h>
 #include <pwd.h>
 
-#include "libcommon/clock.h"
+#include "libcommon/err.h"
+#include "libcommon/log.h"
 #include "libcommon/parse.h"
 
 #define NSS_BUFFER_MAX (1U << 20) /* of one passwd or group entry */
-#define GROUPS_MAX     4096	  /* looked at of one user; the kernel's own limit is 65536 */
+#define NAMES_MAX      1024	  /* of one role */
 
-struct cached_role {
-	uint64_t until_ns;
-	int role;
-};
-
-/* What of a caller is compared with the names. */
-struct caller {
-	uid_t uid;
-	char *user; /* NULL when the uid has no name */
-	gid_t *gids;
-	size_t n_gids;
-};
-
-static void names_free(char **names, size_t n)
+static void list_deinit(struct access_list *l)
 {
-	for (size_t i = 0; i < n; i++) {
-		free(names[i]);
+	for (size_t i = 0; i < l->n_names; i++) {
+		free(l->names[i]);
 	}
-	free(names);
-}
-
-static void cache_clear(struct access *a)
-{
-	for (struct map_iter i = map_begin(&a->cache); map_next(&a->cache, &i);) {
-		free(i.value);
-	}
-	map_deinit(&a->cache);
+	free(l->names);
+	free(l->uids);
+	free(l->gids);
+	*l = (struct access_list){ 0 };
 }
 
 void access_deinit(struct access *a)
 {
-	for (size_t i = 0; i < ARRAY_LEN(a->names); i++) {
-		names_free(a->names[i], a->n_names[i]);
+	for (size_t i = 0; i < ARRAY_LEN(a->roles); i++) {
+		list_deinit(&a->roles[i]);
 	}
-	cache_clear(a);
 	*a = (struct access){ 0 };
 }
 
@@ -72,16 +56,34 @@ static bool is_name(const char *text, size_t len)
 	return true;
 }
 
+static int add_name(struct access_list *l, const char *name, size_t len)
+{
+	char **more;
+
+	if (l->n_names == NAMES_MAX) {
+		return -E2BIG;
+	}
+	more = realloc(l->names, (l->n_names + 1) * sizeof(*more));
+	if (!more) {
+		return -ENOMEM;
+	}
+	l->names = more;
+	more[l->n_names] = strndup(name, len);
+	if (!more[l->n_names]) {
+		return -ENOMEM;
+	}
+	l->n_names++;
+	return 0;
+}
+
 int access_set(struct access *a, int role, const char *list, const struct conf_pos *pos,
 	       struct strbuf *errors)
 {
-	char **names = NULL;
-	size_t n = 0;
+	struct access_list l = { .is_default = streq(pos->file, "(defaults)") };
 	int r = 0;
 
 	for (const char *p = list + strspn(list, " \t"); *p && r == 0; p += strspn(p, " \t")) {
 		size_t len = strcspn(p, " \t");
-		char **more;
 
 		if (!is_name(p, len)) {
 			conf_complain(errors, pos,
@@ -91,32 +93,37 @@ int access_set(struct access *a, int role, const char *list, const struct conf_p
 			r = -EINVAL;
 			break;
 		}
-		more = realloc(names, (n + 1) * sizeof(*names));
-		if (!more) {
-			r = -ENOMEM;
-			break;
-		}
-		names = more;
-		names[n] = strndup(p, len);
-		r = names[n] ? 0 : -ENOMEM;
-		n += names[n] ? 1 : 0;
+		r = add_name(&l, p, len);
 		p += len;
 	}
+	if (r == -E2BIG) {
+		conf_complain(errors, pos, "more than %d names; use a group", NAMES_MAX);
+		r = -EINVAL;
+	}
 	if (r < 0) {
-		names_free(names, n);
+		list_deinit(&l);
 		return r;
 	}
-	names_free(a->names[role], a->n_names[role]);
-	a->names[role] = names;
-	a->n_names[role] = n;
-	cache_clear(a);
+	list_deinit(&a->roles[role]);
+	a->roles[role] = l;
+	a->is_resolved = false;
 	return 0;
 }
 
-/* Name and primary group of a uid. 0, or 1 when it has none. */
-static int find_user(uid_t uid, char **name, gid_t *gid)
+/* ---- names to numbers ---- */
+
+static bool is_number(const char *name, uint32_t *out)
 {
-	for (size_t size = 1024; size <= NSS_BUFFER_MAX; size *= 4) {
+	return parse_u32(name, strlen(name), UINT32_MAX - 1, out) == 0;
+}
+
+/* 0; 1 = there is none; -errno of NSS. */
+static int find_user(const char *name, uid_t *uid)
+{
+	if (is_number(name, uid)) {
+		return 0;
+	}
+	for (size_t size = 4096; size <= NSS_BUFFER_MAX; size *= 4) {
 		_cleanup_(xfreep) char *buffer = malloc(size);
 		struct passwd entry, *found = NULL;
 		int r;
@@ -124,27 +131,22 @@ static int find_user(uid_t uid, char **name, gid_t *gid)
 		if (!buffer) {
 			return -ENOMEM;
 		}
-		r = getpwuid_r(uid, &entry, buffer, size, &found);
+		r = getpwnam_r(name, &entry, buffer, size, &found);
 		if (r == ERANGE) {
 			continue;
 		}
-		if (r != 0 || !found) {
-			return 1;
+		if (found) {
+			*uid = found->pw_uid;
 		}
-		*name = strdup(found->pw_name);
-		*gid = found->pw_gid;
-		return *name ? 0 : -ENOMEM;
+		return found ? 0 : r == 0 || r == ENOENT || r == ESRCH ? 1 : -r;
 	}
-	return 1;
+	return -ERANGE;
 }
 
-/* 0, or 1 when there is no such group. */
+/* As find_user(). */
 static int find_group(const char *name, gid_t *gid)
 {
-	uint32_t number;
-
-	if (parse_u32(name, strlen(name), UINT32_MAX - 1, &number) == 0) {
-		*gid = number;
+	if (is_number(name, gid)) {
 		return 0;
 	}
 	for (size_t size = 4096; size <= NSS_BUFFER_MAX; size *= 4) {
@@ -159,107 +161,113 @@ static int find_group(const char *name, gid_t *gid)
 		if (r == ERANGE) {
 			continue;
 		}
-		if (r != 0 || !found) {
-			return 1;
+		if (found) {
+			*gid = found->gr_gid;
 		}
-		*gid = found->gr_gid;
-		return 0;
+		return found ? 0 : r == 0 || r == ENOENT || r == ESRCH ? 1 : -r;
 	}
-	return 1;
+	return -ERANGE;
 }
 
-static void caller_deinit(struct caller *c)
+static void tell_unknown(const struct access_list *l, int role, const char *name, int r,
+			 const char *origin)
 {
-	free(c->user);
-	free(c->gids);
+	bool is_group = name[0] == '@';
+	const char *why = r > 0 ? "does not exist" : err_text(r);
+
+	if (l->is_default) {
+		log_info("[access]: the %s %s, which has the role %s unless %s says otherwise, %s",
+			 is_group ? "group" : "user", name + is_group, bus_role_name(role), origin,
+			 why);
+		return;
+	}
+	log_warning("[access] of %s: the %s '%s' %s, so nobody gets the role %s by it; create it, "
+		    "then restart the service",
+		    origin, is_group ? "group" : "user", name + is_group, why, bus_role_name(role));
 }
 
-static int caller_init(struct caller *c, uid_t uid, gid_t gid)
+/* 0; -ENOMEM. */
+static int resolve_list(struct access_list *l, int role, const char *origin)
 {
-	gid_t primary = gid;
-	int n = GROUPS_MAX;
-	int r;
-
-	*c = (struct caller){ .uid = uid };
-	c->gids = calloc(GROUPS_MAX + 1, sizeof(*c->gids));
-	if (!c->gids) {
+	free(l->uids);
+	free(l->gids);
+	l->n_uids = l->n_gids = 0;
+	l->uids = calloc(MAX(l->n_names, 1), sizeof(*l->uids));
+	l->gids = calloc(MAX(l->n_names, 1), sizeof(*l->gids));
+	if (!l->uids || !l->gids) {
 		return -ENOMEM;
 	}
-	r = find_user(uid, &c->user, &primary);
-	if (r < 0) {
-		return r;
+	for (size_t i = 0; i < l->n_names; i++) {
+		const char *name = l->names[i];
+		int r = 0;
+
+		if (streq(name, "*")) {
+			l->is_for_all = true;
+		} else if (name[0] == '@') {
+			r = find_group(name + 1, &l->gids[l->n_gids]);
+			l->n_gids += r == 0;
+		} else {
+			r = find_user(name, &l->uids[l->n_uids]);
+			l->n_uids += r == 0;
+		}
+		if (r != 0) {
+			tell_unknown(l, role, name, r, origin);
+		}
 	}
-	if (r == 0 && getgrouplist(c->user, primary, c->gids, &n) < 0) {
-		n = MIN(n, GROUPS_MAX); /* the list is cut */
-	}
-	c->n_gids = r == 0 ? (size_t)n : 0;
-	c->gids[c->n_gids++] = gid;
 	return 0;
 }
 
-static bool is_caller(const struct caller *c, const char *name)
+int access_resolve(struct access *a, const char *origin)
 {
-	uint32_t uid;
-	gid_t gid;
+	int r = 0;
 
-	if (streq(name, "*")) {
-		return true;
+	for (int role = ROLE_OBSERVER; role <= ROLE_ADMIN && r == 0 && !a->is_resolved; role++) {
+		r = resolve_list(&a->roles[role], role, origin);
 	}
-	if (name[0] != '@') {
-		return (c->user && streq(c->user, name)) ||
-		       (parse_u32(name, strlen(name), UINT32_MAX - 1, &uid) == 0 && uid == c->uid);
-	}
-	if (find_group(name + 1, &gid) != 0) {
-		return false;
-	}
-	for (size_t i = 0; i < c->n_gids; i++) {
-		if (c->gids[i] == gid) {
+	a->is_resolved = r == 0;
+	return r;
+}
+
+/* ---- the role of a process ---- */
+
+static bool has_gid(const struct access_list *l, gid_t gid)
+{
+	for (size_t i = 0; i < l->n_gids; i++) {
+		if (l->gids[i] == gid) {
 			return true;
 		}
 	}
 	return false;
 }
 
-static int look_up(const struct access *a, uid_t uid, gid_t gid)
+static bool is_listed(const struct access_list *l, uid_t uid, gid_t gid, const gid_t *gids,
+		      size_t n_gids)
 {
-	_cleanup_(caller_deinit) struct caller c;
-
-	if (caller_init(&c, uid, gid) < 0) {
-		return ROLE_NONE;
+	if (l->is_for_all || has_gid(l, gid)) {
+		return true;
 	}
-	for (int role = ROLE_ADMIN; role > ROLE_NONE; role--) {
-		for (size_t i = 0; i < a->n_names[role]; i++) {
-			if (is_caller(&c, a->names[role][i])) {
-				return role;
-			}
+	for (size_t i = 0; i < l->n_uids; i++) {
+		if (l->uids[i] == uid) {
+			return true;
 		}
 	}
-	return ROLE_NONE;
+	for (size_t i = 0; i < n_gids; i++) {
+		if (has_gid(l, gids[i])) {
+			return true;
+		}
+	}
+	return false;
 }
 
-int access_role(struct access *a, uid_t uid, gid_t gid)
+int access_role(const struct access *a, uid_t uid, gid_t gid, const gid_t *gids, size_t n_gids)
 {
-	const uint64_t key = (uint64_t)uid << 32 | gid;
-	uint64_t now = clock_boot_ns();
-	struct cached_role *c;
-
 	if (uid == 0 || uid == geteuid()) {
 		return ROLE_ADMIN;
 	}
-	c = map_get(&a->cache, &key, sizeof(key));
-	if (!c) {
-		if (map_size(&a->cache) >= ACCESS_CACHE_MAX) {
-			cache_clear(a);
-		}
-		c = calloc(1, sizeof(*c));
-		if (!c || map_set(&a->cache, &key, sizeof(key), c, NULL) < 0) {
-			free(c);
-			return look_up(a, uid, gid);
+	for (int role = ROLE_ADMIN; role > ROLE_NONE; role--) {
+		if (is_listed(&a->roles[role], uid, gid, gids, n_gids)) {
+			return role;
 		}
 	}
-	if (now >= c->until_ns) {
-		c->role = look_up(a, uid, gid);
-		c->until_ns = now + ACCESS_CACHE_SECONDS * NSEC_PER_SEC;
-	}
-	return c->role;
+	return ROLE_NONE;
 }

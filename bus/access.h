@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Which role a local user has: the [access] section of the topology.
+ * Which role a local process has: the [access] section of the topology.
  */
 #include <sys/types.h>
 
 #include "bus/codes.h"
 #include "libcommon/base.h"
 #include "libcommon/conf.h"
-#include "libcommon/map.h"
 
-#define ACCESS_CACHE_SECONDS 60
-#define ACCESS_CACHE_MAX     1024 /* users remembered; the next one empties the cache */
+/* The users and groups that have one role. */
+struct access_list {
+	char **names; /* as written: "user", "1000", "@group", "@1000", "*" */
+	size_t n_names;
+	bool is_default; /* not from a file of the administrator */
+	bool is_for_all;
+	uid_t *uids;
+	size_t n_uids;
+	gid_t *gids;
+	size_t n_gids;
+};
 
 /* Zeroed = nobody but root and the own user. */
 struct access {
-	char **names[ROLE_ADMIN + 1]; /* by role: "user", "1000", "@group", "@1000", "*" */
-	size_t n_names[ROLE_ADMIN + 1];
-	struct map cache;
+	struct access_list roles[ROLE_ADMIN + 1];
+	bool is_resolved;
 };
 
 /* Idempotent. */
@@ -26,5 +33,9 @@ void access_deinit(struct access *a);
  * 0; -EINVAL after a complaint; -ENOMEM. */
 int access_set(struct access *a, int role, const char *list, const struct conf_pos *pos,
 	       struct strbuf *errors);
-/* See topology_role(). May ask NSS, which may block, once a minute for each user. */
-int access_role(struct access *a, uid_t uid, gid_t gid);
+/* Find the ids of all names, once; a second call does nothing. Asks NSS, which may block, so it
+ * belongs to the start of a service. Names that do not exist match nobody until the service is
+ * started again, and are warned about (only told at info when they are built in). 0; -ENOMEM. */
+int access_resolve(struct access *a, const char *origin);
+/* See topology_role(). Never blocks. Before access_resolve(): only root and the own user. */
+int access_role(const struct access *a, uid_t uid, gid_t gid, const gid_t *gids, size_t n_gids);

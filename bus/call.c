@@ -54,6 +54,8 @@ static void leave_peer(struct bus_call *c)
 	}
 	list_unlink(&c->by_peer);
 	c->peer = NULL;
+	c->info.gids = NULL; /* they were the connection's */
+	c->info.n_gids = 0;
 	if (--peer->n_calls == 0) {
 		map_remove(&c->server->peers, &peer->id, sizeof(peer->id));
 		free(peer);
@@ -79,6 +81,12 @@ void call_free(struct bus_call *c)
 		c->server->n_calls--;
 	}
 	list_unlink(&c->by_primary);
+	if (c->is_charged) {
+		quota_give(&c->server->quota, c->user, c->quota, 1);
+	}
+	if (c->user) {
+		quota_user_unref(&c->server->quota, c->user);
+	}
 	if (c->is_counted) {
 		c->slot->n_in_flight--;
 	}
@@ -331,8 +339,9 @@ static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_,
 		call_free(c);
 		return 0;
 	}
-	if (!c->on_cancel) {
-		/* The handler still has it, and whoever repeats it gets the real answer. */
+	if (!c->on_cancel || c->envelope.method->mutating) {
+		/* The handler still has it, and whoever repeats it gets the real answer: "out of
+		 * time" must not be remembered as the outcome of what may be done yet. */
 		send_failure(c, CODE_DEADLINE_EXCEEDED, why);
 		c->is_answered = true;
 		return 0;

@@ -27,6 +27,9 @@ struct bus_peer {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
+	const gid_t *gids; /* all supplementary groups; the engine's, until the connection ends */
+	size_t n_gids;
+	int role;	   /* enum bus_role, as `admit` has set it; ROLE_NONE without one */
 	bool is_plain_tcp; /* unauthenticated network: no mutating call */
 };
 
@@ -39,9 +42,10 @@ struct bus_route {
 struct bus_socket;
 
 struct bus_socket_handler {
-	/* Listening on ipc: whether this local process (only its credentials are set) may
-	 * connect; it is hung up on otherwise. NULL = anybody. */
-	bool (*admit)(const struct bus_peer *peer, void *userdata);
+	/* Listening: asked once for each connection, as soon as it is known who it is. Sets
+	 * peer->role; false = hang up. NULL = anybody may, without a role. Must not close the
+	 * socket. */
+	bool (*admit)(struct bus_peer *peer, void *userdata);
 	/* data lives until the callback returns. Closing the socket in it is allowed. */
 	void (*on_message)(struct bus_socket *s, const struct bus_peer *peer,
 			   const struct bus_route *route, const void *data, size_t len,

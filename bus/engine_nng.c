@@ -32,6 +32,8 @@
 #include "libcommon/map.h"
 #include "libcommon/uuid.h"
 
+#define WORD		 4	     /* of the header of a request */
+#define HEADER_MAX	 (8 * WORD)  /* as many hops as nng lets pass */
 #define RECV_BATCH	 64	     /* messages a wake-up, so that timers live */
 #define RPC_RECV_QUEUE	 64	     /* the rest waits in the peers' sockets, which costs them */
 #define PIPES_MAX	 4096	     /* of one socket: each may hold one message of max_message */
@@ -198,6 +200,10 @@ static void deliver(struct bus_socket *s, nng_msg *msg)
 	if (!peer || nng_msg_header_len(msg) > sizeof(route.bytes)) {
 		return;
 	}
+	if (nng_msg_len(msg) > s->max_message) {
+		nng_pipe_close(nng_msg_get_pipe(msg));
+		return;
+	}
 	if (nng_msg_header_len(msg) > 0) {
 		route.len = (uint8_t)nng_msg_header_len(msg);
 		memcpy(route.bytes, nng_msg_header(msg), route.len);
@@ -247,7 +253,9 @@ static int on_recv(sd_event_source *source, int fd, uint32_t events, void *userd
 static int set_options(nng_socket nng, const struct bus_socket *s, bool is_receiver)
 {
 	int recv_queue = s->kind == BUS_SUB ? s->queue : MIN(s->queue, RPC_RECV_QUEUE);
-	int rv = nng_socket_set_size(nng, NNG_OPT_RECVMAXSZ, s->max_message);
+	/* nng counts the words of a request as a part of it. */
+	size_t header = s->kind == BUS_REP ? HEADER_MAX : s->kind == BUS_REQ ? WORD : 0;
+	int rv = nng_socket_set_size(nng, NNG_OPT_RECVMAXSZ, s->max_message + header);
 
 	rv = rv ? rv : nng_socket_set_ms(nng, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS);
 	rv = rv ? rv : nng_socket_set_ms(nng, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS);
@@ -467,6 +475,13 @@ static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 		.pid = (pid_t)n->pid,
 		.is_plain_tcp = !n->has_creds,
 	};
+	if (s->handler.admit && !s->handler.admit(&peer->info, s->userdata)) {
+		nng_pipe pipe = { .id = n->pipe };
+
+		free(map_remove(&s->peers, &n->pipe, sizeof(n->pipe)));
+		nng_pipe_close(pipe);
+		return;
+	}
 	info = peer->info;
 	if (s->kind == BUS_SUB || s->kind == BUS_REQ) {
 		s->up_since_ns = clock_boot_ns();

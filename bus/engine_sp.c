@@ -46,6 +46,7 @@ struct bus_socket {
 	enum bus_kind kind;
 	struct bus_socket_handler handler;
 	void *userdata;
+	size_t max_message; /* without the header */
 	struct sp_pool pool;
 	struct list listeners;
 	struct list dialers;
@@ -118,6 +119,9 @@ static int take_request(struct bus_socket *s, struct sp_conn *c, const uint8_t *
 
 	if (n == 0) {
 		return -EPROTO;
+	}
+	if (len - n > s->max_message) {
+		return -EMSGSIZE;
 	}
 	memcpy(route.bytes, &info.id, sizeof(info.id));
 	memcpy(route.bytes + route.len, data, n);
@@ -211,7 +215,7 @@ static void connect_now(struct dialer *d)
 	int r = try_connect(d->path);
 
 	if (r >= 0) {
-		r = sp_pool_add(&d->socket->pool, r, &d->conn);
+		r = sp_pool_add(&d->socket->pool, r, false, &d->conn);
 	}
 	if (r < 0) {
 		log_debug("cannot connect to %s: %s", d->path, err_text(r));
@@ -326,43 +330,20 @@ static int engine_dial(struct bus_socket *s, const char *url)
 
 /* ---- listening ---- */
 
-static bool is_admitted(const struct bus_socket *s, const char *path, int fd)
+static bool on_admit(struct bus_peer *peer, void *userdata)
 {
-	struct bus_peer peer = { .has_creds = true };
-	struct ucred creds;
-	socklen_t len = sizeof(creds);
+	struct bus_socket *s = userdata;
 
-	if (!s->handler.admit) {
-		return true;
-	}
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0) {
-		return false;
-	}
-	peer.uid = creds.uid;
-	peer.gid = creds.gid;
-	peer.pid = creds.pid;
-	if (!s->handler.admit(&peer, s->userdata)) {
-		log_info("%s: uid %u may not connect, [access] of the topology gives it no role",
-			 path, peer.uid);
-		return false;
-	}
-	return true;
+	return !s->handler.admit || s->handler.admit(peer, s->userdata);
 }
 
 static void on_accept(struct sp_listener *l, int fd, void *userdata)
 {
 	struct bus_socket *s = userdata;
-	int r;
+	int r = sp_pool_add(&s->pool, fd, true, NULL);
 
-	if (!is_admitted(s, l->path, fd)) {
-		close(fd);
-		return;
-	}
-	r = sp_pool_add(&s->pool, fd, NULL);
-	if (r == -EUSERS) {
-		log_warning("%s has as many connections as are allowed, of all or of one user; "
-			    "turning one away",
-			    l->path);
+	if (r < 0) {
+		log_debug("%s: a connection was turned away: %s", l->path, err_text(r));
 	}
 }
 
@@ -472,6 +453,19 @@ static int engine_send(struct bus_socket *s, struct bus_route *route, const void
 
 /* ---- the socket ---- */
 
+/* What comes before the message in a frame. */
+static size_t header_max(enum bus_kind kind)
+{
+	switch (kind) {
+	case BUS_REP:
+		return HOPS_MAX * WORD;
+	case BUS_REQ:
+		return WORD;
+	default:
+		return 0;
+	}
+}
+
 static int copy_topics(struct bus_socket *s, const struct bus_socket_options *options)
 {
 	s->topics = calloc(MAX(options->n_topics, 1), sizeof(*s->topics));
@@ -515,7 +509,7 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 		       const struct bus_socket_options *options,
 		       const struct bus_socket_handler *handler, void *userdata)
 {
-	static const struct sp_pool_handler pool_handler = { on_up, on_frame, on_down };
+	static const struct sp_pool_handler pool_handler = { on_admit, on_up, on_frame, on_down };
 	static const uint8_t protocols[][2] = {
 		[BUS_PUB] = { SP_PUB, SP_SUB },
 		[BUS_SUB] = { SP_SUB, SP_PUB },
@@ -529,6 +523,7 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 		return -ENOMEM;
 	}
 	s->kind = kind;
+	s->max_message = options->max_message;
 	s->handler = *handler;
 	s->userdata = userdata;
 	random_bytes(&s->next_request, sizeof(s->next_request));
@@ -538,7 +533,7 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 		.loop = loop,
 		.protocol = protocols[kind][0],
 		.peer_protocol = protocols[kind][1],
-		.max_message = options->max_message,
+		.max_message = options->max_message + header_max(kind),
 		.queue = MIN(MAX(options->queue, 1U), QUEUE_MAX),
 		.drop_oldest = kind == BUS_PUB,
 		.handler = &pool_handler,

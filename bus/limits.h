@@ -14,8 +14,6 @@
 #define BUS_TOMBSTONES_MAX     4096	   /* removed topics remembered for Changes */
 #define BUS_SUB_PENDING_MAX    65536	   /* events held while a snapshot is being fetched */
 #define BUS_SUB_PENDING_BYTES  (32U << 20)
-#define BUS_INFLIGHT_PER_PEER  64 /* what nng holds a pipe over tcp; more would be lost silently */
-#define BUS_INFLIGHT_MAX       1024 /* of one server */
 #define BUS_TIMEOUT_DEFAULT_MS 30000
 #define BUS_TIMEOUT_MAX_MS     3600000
 #define BUS_HEARTBEAT_US       1000000ULL
@@ -23,3 +21,29 @@
 #define BUS_DEDUP_SECONDS      600	  /* a repeat of a request id finds its answer that long */
 #define BUS_DEDUP_MAX	       10000	  /* answers remembered in memory */
 #define BUS_CLIENT_NAME_MAX    128
+
+/*
+ * Shared out among the users (bus/quota.h has the rule): one user alone gets
+ * half of it, a second one a quarter, a third one an eighth.
+ */
+#define BUS_CONNECTIONS_MAX 4096 /* of a socket, or a quarter of RLIMIT_NOFILE if that is less */
+/* Of a socket: messages that have come in part, answers that wait to be read. A user alone may have
+ * 64 MiB: sixteen of the largest answers. */
+#define BUS_BYTES_MAX	 (128U << 20)
+#define BUS_INFLIGHT_MAX 1024 /* calls of a server; 8 connections full of WaitTask for one user */
+/* Further calls of the methods that the protos mark as essential, when the others have used up
+ * what there is: 32 for a user alone, 16 for a second one. They are answered at once. */
+#define BUS_INFLIGHT_RESERVE 64
+
+/* Of one connection. What nng holds of a pipe over tcp; more would be lost silently. */
+#define BUS_INFLIGHT_PER_PEER 64
+/* Further ones of essential methods, over ipc:// only. */
+#define BUS_INFLIGHT_PEER_RESERVE 8
+
+/*
+ * Of one subscriber. What is beyond is dropped, oldest first, and counted; the
+ * subscribers of a publisher share the bytes of a message that waits.
+ */
+#define BUS_SUBSCRIBER_QUEUE 1024	 /* messages; more than a burst of all VMs of a host */
+#define BUS_SUBSCRIBER_BYTES (64U << 20) /* 16 of the largest events */
+#define BUS_STATS_PEERS	     64		 /* subscribers that Bus.Stats has by name */

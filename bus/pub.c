@@ -24,15 +24,15 @@
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/list.h"
+#include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/map.h"
 #include "libcommon/strbuf.h"
 
 #define HEARTBEAT_TOPIC "bus/heartbeat"
 #define RESERVED_PREFIX "bus/"
-#define SEGMENTS_MAX	64   /* first topic segments; a service has a handful */
-#define SEND_QUEUE	1024 /* for a subscriber; more than a burst of all VMs of a host */
-#define FIELD_EVENTS	3    /* of ChangesReply */
+#define SEGMENTS_MAX	64 /* first topic segments; a service has a handful */
+#define FIELD_EVENTS	3  /* of ChangesReply */
 /* The reply that carries a page with nothing but this event must not exceed BUS_REPLY_MAX. */
 #define EVENT_MAX (BUS_EVENT_MAX - 1024)
 
@@ -404,18 +404,32 @@ int bus_pub_snapshot(struct bus_pub *p, uint64_t after_seq, char *const *prefixe
 /* ---- the rest ---- */
 
 /* Who may not call Snapshot may not listen either. */
-static bool admit(const struct bus_peer *peer, void *userdata)
+static bool admit(struct bus_peer *peer, void *userdata)
 {
-	struct bus_pub *p = userdata;
+	const struct bus_pub *p = userdata;
 
-	return !p->topology || topology_role(p->topology, peer->uid, peer->gid) >= ROLE_OBSERVER;
+	if (!peer->has_creds) {
+		peer->role = peer->is_plain_tcp ? ROLE_OBSERVER : peer->role;
+		return true;
+	}
+	peer->role = p->topology ? topology_role(p->topology, peer->uid, peer->gid, peer->gids,
+						 peer->n_gids)
+				 : ROLE_OBSERVER;
+	if (peer->role < ROLE_OBSERVER) {
+		log_info("uid %u pid %d may not subscribe; [access] of the topology gives it no "
+			 "role",
+			 (unsigned int)peer->uid, (int)peer->pid);
+		return false;
+	}
+	return true;
 }
 
 int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_service *service,
 		struct topology *topology)
 {
 	/* Subscribers have nothing to say. */
-	const struct bus_socket_options options = { .max_message = 1, .queue = SEND_QUEUE };
+	const struct bus_socket_options options = { .max_message = 1,
+						    .queue = BUS_SUBSCRIBER_QUEUE };
 	const struct bus_socket_handler handler = { .admit = admit };
 	struct bus_pub *p = calloc(1, sizeof(*p));
 	int r;
@@ -427,6 +441,11 @@ int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_serv
 	list_init(&p->tombstones);
 	uuid_random(&p->instance);
 	p->topology = topology;
+	r = topology ? topology_resolve_access(topology) : 0;
+	if (r < 0) {
+		bus_pub_free(p);
+		return r;
+	}
 	r = bus_binding_open(&p->binding, loop, BUS_PUB, &service->pub, &options, &handler, p);
 	if (r == 0) {
 		r = loop_ticker_new(&p->ticker, loop, BUS_HEARTBEAT_US, on_tick, p);

@@ -18,19 +18,25 @@
 
 /* ---- admission ---- */
 
-static int peer_role(struct bus_server *s, const struct bus_peer *peer)
+/* Once for each connection. Who has no role is told so with the answer to a call. */
+static bool on_admit(struct bus_peer *peer, void *userdata)
 {
+	const struct bus_server *s = userdata;
+
 	if (peer->has_creds) {
-		return topology_role(s->config.topology, peer->uid, peer->gid);
+		peer->role = topology_role(s->config.topology, peer->uid, peer->gid, peer->gids,
+					   peer->n_gids);
+	} else if (peer->is_plain_tcp) {
+		peer->role = ROLE_OBSERVER;
 	}
-	return peer->is_plain_tcp ? ROLE_OBSERVER : ROLE_NONE;
+	return true;
 }
 
 static int check_access(struct bus_call *c, char *why, size_t size)
 {
 	const struct bus_method *m = c->envelope.method;
 	struct bus_server *s = c->server;
-	int role = peer_role(s, &c->info);
+	int role = c->info.role;
 
 	if (c->info.is_plain_tcp && (m->mutating || m->role > ROLE_OBSERVER)) {
 		snprintf(
@@ -39,13 +45,13 @@ static int check_access(struct bus_call *c, char *why, size_t size)
 			"call over ipc:// on the host itself",
 			m->name);
 	} else if (role < m->role) {
-		snprintf(
-			why, size,
-			"%s needs the role %s and uid %u has %s; add the user or one of its groups "
-			"to the key %s of [access] in the topology (%s) on the host",
-			m->name, bus_role_name(m->role), (unsigned int)c->info.uid,
-			bus_role_name(role), bus_role_name(m->role),
-			topology_origin(s->config.topology));
+		snprintf(why, size,
+			 "%s needs the role %s and the process of uid %u has %s; add the user or "
+			 "one of the groups of the process to the key %s of [access] in the "
+			 "topology (%s) on the host, then restart the service",
+			 m->name, bus_role_name(m->role), (unsigned int)c->info.uid,
+			 bus_role_name(role), bus_role_name(m->role),
+			 topology_origin(s->config.topology));
 	} else {
 		return CODE_OK;
 	}
@@ -54,20 +60,46 @@ static int check_access(struct bus_call *c, char *why, size_t size)
 	return CODE_PERMISSION_DENIED;
 }
 
-static int check_load(const struct bus_call *c, char *why, size_t size)
+/* The uid of the account that pays. */
+static uid_t payer(const struct bus_call *c)
 {
-	const struct bus_server *s = c->server;
+	return c->info.has_creds ? c->info.uid : QUOTA_UID_UNKNOWN;
+}
 
-	if (s->n_calls >= BUS_INFLIGHT_MAX) {
-		snprintf(why, size, "%zu calls are in flight, as many as are allowed; try later",
-			 s->n_calls);
+/* A place among the calls in flight, until call_free(). */
+static int check_load(struct bus_call *c, char *why, size_t size)
+{
+	struct bus_server *s = c->server;
+	bool is_essential = c->envelope.method->essential;
+	bool has_more = is_essential && c->info.has_creds;
+	size_t per_peer = BUS_INFLIGHT_PER_PEER + (has_more ? BUS_INFLIGHT_PEER_RESERVE : 0);
+
+	if (call_peer_load(s, c->info.id) >= per_peer) {
+		snprintf(why, size,
+			 "this connection has %zu calls in flight, the limit for %s is %zu; wait "
+			 "for answers",
+			 call_peer_load(s, c->info.id), c->envelope.method->name, per_peer);
 		return CODE_RESOURCE_EXHAUSTED;
 	}
-	if (call_peer_load(s, c->info.id) >= BUS_INFLIGHT_PER_PEER) {
+	c->user = quota_user_ref(&s->quota, payer(c));
+	if (!c->user) {
+		snprintf(why, size, "out of memory");
+		return CODE_RESOURCE_EXHAUSTED;
+	}
+	c->quota = QUOTA_CALLS;
+	c->is_charged = quota_take(&s->quota, c->user, QUOTA_CALLS, 1);
+	if (!c->is_charged && is_essential) {
+		c->quota = QUOTA_RESERVE;
+		c->is_charged = quota_take(&s->quota, c->user, QUOTA_RESERVE, 1);
+		s->n_reserve += c->is_charged;
+	}
+	if (!c->is_charged) {
 		snprintf(why, size,
-			 "this connection has %d calls in flight, as many as are allowed; wait for "
-			 "answers",
-			 BUS_INFLIGHT_PER_PEER);
+			 "%zu calls are in flight, %zu of them of this user, whose limit is %zu "
+			 "now; wait for answers, or try later",
+			 s->n_calls, c->user->used[QUOTA_CALLS],
+			 quota_share(&s->quota, c->user, QUOTA_CALLS));
+		s->n_shed++;
 		return CODE_RESOURCE_EXHAUSTED;
 	}
 	return CODE_OK;
@@ -195,7 +227,11 @@ int bus_server_new(struct bus_server **out, sd_event *loop, const struct bus_ser
 {
 	const struct bus_socket_options options = { .max_message = BUS_CALL_MAX,
 						    .queue = REPLY_QUEUE };
-	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
+	const struct bus_socket_handler handler = {
+		.admit = on_admit,
+		.on_message = on_message,
+		.on_link = on_link,
+	};
 	struct bus_server *s = calloc(1, sizeof(*s));
 	int r;
 
@@ -204,9 +240,14 @@ int bus_server_new(struct bus_server **out, sd_event *loop, const struct bus_ser
 	}
 	s->loop = sd_event_ref(loop);
 	s->config = *config;
+	s->quota.max[QUOTA_CALLS] = BUS_INFLIGHT_MAX;
+	s->quota.max[QUOTA_RESERVE] = BUS_INFLIGHT_RESERVE;
 	list_init(&s->calls);
 	s->slots = calloc(bus_n_methods, sizeof(*s->slots));
 	r = s->slots ? open_dedup(s) : -ENOMEM;
+	if (r == 0) {
+		r = topology_resolve_access(config->topology);
+	}
 	if (r == 0) {
 		r = bus_server_add(s, config->handlers, config->n_handlers, config->userdata);
 	}
@@ -231,6 +272,7 @@ struct bus_server *bus_server_free(struct bus_server *s)
 	call_cancel_all(s);
 	map_deinit(&s->peers);
 	map_deinit(&s->running);
+	quota_book_deinit(&s->quota);
 	dedup_free(s->own_dedup);
 	free(s->slots);
 	sd_event_unref(s->loop);
@@ -274,6 +316,8 @@ void bus_server_stats(const struct bus_server *s, bus_stat_fn fn, void *userdata
 	fn("rpc.undecodable", s->n_undecodable, userdata);
 	fn("rpc.refused", s->n_refused, userdata);
 	fn("rpc.denied", s->n_denied, userdata);
+	fn("rpc.shed", s->n_shed, userdata);
+	fn("rpc.from_reserve", s->n_reserve, userdata);
 	fn("rpc.repeats", s->n_repeats, userdata);
 	fn("rpc.expired", s->n_expired, userdata);
 	fn("rpc.abandoned", s->n_abandoned, userdata);

@@ -67,7 +67,9 @@ void bus_call_fail(struct bus_call *call, enum bus_code code, const char *format
 	_printf_(3, 4);
 
 /* For a call that is kept: told once when its deadline passed or its caller went; the call is
- * gone when the callback returns. */
+ * gone when the callback returns. A call that changes something is not given up like this, as its
+ * work may go on and whoever repeats it wants to know how it ended: its caller is told that the
+ * time is over, and the handler still has to answer. It is told only when the server ends. */
 void bus_call_on_cancel(struct bus_call *call, void (*fn)(struct bus_call *call, void *userdata),
 			void *userdata);
 /* Memory that lives as long as the call. */

@@ -6,6 +6,7 @@
  */
 #include "bus/bind.h"
 #include "bus/envelope.h"
+#include "bus/quota.h"
 #include "bus/server.h"
 #include "libcommon/list.h"
 #include "libcommon/map.h"
@@ -28,7 +29,8 @@ struct bus_server {
 	struct dedup *own_dedup; /* NULL when the service has one */
 	struct bus_dedup dedup;
 	uint64_t n_received, n_undecodable, n_refused, n_denied, n_repeats, n_expired, n_abandoned;
-	uint64_t n_unsent;
+	uint64_t n_unsent, n_shed, n_reserve;
+	struct quota_book quota; /* QUOTA_CALLS, QUOTA_RESERVE */
 };
 
 /* A peer with calls in flight. */
@@ -45,6 +47,9 @@ struct bus_call {
 	struct bus_server *server;
 	struct call_peer *peer; /* NULL: gone */
 	struct bus_peer info;
+	struct quota_user *user; /* NULL: has no place among the calls in flight yet */
+	enum quota_kind quota;
+	bool is_charged;
 	const struct bus_engine *engine;
 	struct bus_socket *socket;
 	struct bus_route route;

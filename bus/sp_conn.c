@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "bus/limits.h"
 #include "bus/sp_pool.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
@@ -22,7 +23,6 @@
 #define WRITES_A_TURN 4
 #define IOVS	      16
 #define ANSWERS_BYTES (16U << 20) /* of one peer: four of the largest */
-#define PUB_BYTES     (64U << 20) /* of one subscriber; they share them */
 
 struct sp_queued {
 	struct list link;
@@ -49,17 +49,10 @@ void sp_outgoing_deinit(struct sp_outgoing *o)
 
 /* ---- the queue ---- */
 
-static void charge(struct sp_conn *c, size_t n)
-{
-	if (!c->pool->drop_oldest) {
-		c->user->n_bytes += n;
-	}
-}
-
 static void discharge(struct sp_conn *c, size_t n)
 {
 	if (!c->pool->drop_oldest) {
-		c->user->n_bytes -= n;
+		quota_give(&c->pool->quota, c->user, QUOTA_BYTES, n);
 	}
 }
 
@@ -82,7 +75,7 @@ static void watch(struct sp_conn *c, uint32_t events)
 
 static bool is_full(const struct sp_conn *c, size_t len)
 {
-	size_t bytes = c->pool->drop_oldest ? PUB_BYTES : ANSWERS_BYTES;
+	size_t bytes = c->pool->drop_oldest ? BUS_SUBSCRIBER_BYTES : ANSWERS_BYTES;
 
 	return c->n_queued >= c->pool->queue || c->bytes_queued + len > bytes;
 }
@@ -117,9 +110,6 @@ static int enqueue(struct sp_conn *c, struct sp_outgoing *o)
 	if (!make_room(c, total)) {
 		return -EAGAIN;
 	}
-	if (!c->pool->drop_oldest && c->user->n_bytes + total > SP_BYTES_PER_UID) {
-		return -EAGAIN;
-	}
 	if (!o->message) {
 		o->message = sp_message_new(o->head, o->head_len, o->body, o->len);
 	}
@@ -127,11 +117,14 @@ static int enqueue(struct sp_conn *c, struct sp_outgoing *o)
 	if (!q) {
 		return -ENOMEM;
 	}
+	if (!c->pool->drop_oldest && !quota_take(&c->pool->quota, c->user, QUOTA_BYTES, total)) {
+		free(q);
+		return -EAGAIN;
+	}
 	q->message = sp_message_ref(o->message);
 	list_append(&c->queue, &q->link);
 	c->n_queued++;
 	c->bytes_queued += total;
-	charge(c, total);
 	watch(c, EPOLLIN | EPOLLOUT);
 	return 0;
 }
@@ -334,7 +327,8 @@ static int receive(struct sp_conn *c, size_t *budget)
 	return r;
 }
 
-/* Account for what is held, and say when it is expected to go on. 0 or -ENOBUFS. */
+/* Account for what is held, and say when it is expected to go on. 0; -ENOBUFS: more than the share
+ * of the user. */
 static int settle(struct sp_conn *c)
 {
 	size_t held;
@@ -343,11 +337,14 @@ static int settle(struct sp_conn *c)
 		sp_decoder_deinit(&c->decoder); /* the memory of the last one */
 	}
 	held = c->decoder.capacity + c->stash_len;
-	c->user->n_bytes += held - c->charged_in;
-	c->charged_in = held;
-	if (held > 0 && c->user->n_bytes > SP_BYTES_PER_UID) {
+	if (held > c->charged_in &&
+	    !quota_take(&c->pool->quota, c->user, QUOTA_BYTES, held - c->charged_in)) {
 		return -ENOBUFS;
 	}
+	if (held < c->charged_in) {
+		quota_give(&c->pool->quota, c->user, QUOTA_BYTES, c->charged_in - held);
+	}
+	c->charged_in = held;
 	if (c->is_up) {
 		if (sp_decoder_is_partial(&c->decoder)) {
 			sp_pool_await_progress(c->pool, c);
@@ -472,13 +469,14 @@ void sp_conn_free(struct sp_conn *c)
 		list_for_each_safe (i, &c->queue) {
 			unqueue(c, list_entry(i, struct sp_queued, link));
 		}
-		c->user->n_bytes -= c->charged_in;
+		quota_give(&c->pool->quota, c->user, QUOTA_BYTES, c->charged_in);
 		c->charged_in = 0;
 		sp_pool_leave(c->pool, c);
 	}
 	if (c->depth == 0) {
 		sp_decoder_deinit(&c->decoder);
 		free(c->stash);
+		free(c->gids);
 		free(c);
 	}
 }

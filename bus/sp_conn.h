@@ -11,13 +11,14 @@
 #include "libcommon/list.h"
 
 struct sp_pool;
-struct sp_user;
+struct quota_user;
 
 struct sp_conn {
 	struct sp_pool *pool; /* NULL: closed, freed by whoever is still at work with it */
 	struct list by_pool;
 	struct bus_peer info;
-	struct sp_user *user;
+	struct quota_user *user;
+	gid_t *gids; /* of info */
 	void *owner; /* of the pool's owner */
 	bool is_announced;
 

@@ -5,17 +5,21 @@
  */
 #include "bus/sp_pool.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "bus/limits.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/uuid.h"
 
-#define SHAKE_NS      (5 * NSEC_PER_SEC)  /* an honest peer needs a millisecond */
-#define PROGRESS_NS   (60 * NSEC_PER_SEC) /* without a further byte of a message */
-#define NSEC_PER_USEC 1000ULL
+#define SHAKE_NS	 (5 * NSEC_PER_SEC)  /* an honest peer needs a millisecond */
+#define PROGRESS_NS	 (60 * NSEC_PER_SEC) /* without a further byte of a message */
+#define NSEC_PER_USEC	 1000ULL
+#define GROUPS_MAX	 65536 /* the limit of the kernel */
+#define CONNECTIONS_PART 4 /* of all descriptors: a service has two sockets, and files besides */
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
@@ -84,9 +88,22 @@ void sp_pool_await_progress(struct sp_pool *p, struct sp_conn *c)
 	await(p, &p->partial, c, PROGRESS_NS);
 }
 
+/* So many that neither this socket nor one user of it can use up the descriptors of the process. */
+static size_t max_connections(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0) {
+		return BUS_CONNECTIONS_MAX;
+	}
+	return (size_t)MIN(files.rlim_cur / CONNECTIONS_PART, (rlim_t)BUS_CONNECTIONS_MAX);
+}
+
 void sp_pool_init(struct sp_pool *p)
 {
 	p->loop = sd_event_ref(p->loop);
+	p->quota.max[QUOTA_CONNECTIONS] = max_connections();
+	p->quota.max[QUOTA_BYTES] = BUS_BYTES_MAX;
 	list_init(&p->conns);
 	list_init(&p->shaking);
 	list_init(&p->partial);
@@ -98,10 +115,7 @@ void sp_pool_deinit(struct sp_pool *p)
 	list_for_each_safe (i, &p->conns) {
 		sp_conn_free(list_entry(i, struct sp_conn, by_pool));
 	}
-	for (struct map_iter i = map_begin(&p->users); map_next(&p->users, &i);) {
-		free(i.value);
-	}
-	map_deinit(&p->users);
+	quota_book_deinit(&p->quota);
 	map_deinit(&p->by_id);
 	p->timer = sd_event_source_disable_unref(p->timer);
 	p->loop = sd_event_unref(p->loop);
@@ -109,27 +123,27 @@ void sp_pool_deinit(struct sp_pool *p)
 	p->scratch = NULL;
 }
 
-static struct sp_user *ensure_user(struct sp_pool *p, uid_t uid)
+/* Supplementary groups of the peer. 0 or -errno. */
+static int find_groups(struct sp_conn *c)
 {
-	struct sp_user *u = map_get(&p->users, &uid, sizeof(uid));
+	for (size_t size = 64; size <= GROUPS_MAX; size *= 4) {
+		socklen_t len = (socklen_t)(size * sizeof(gid_t));
+		gid_t *gids = realloc(c->gids, len);
 
-	if (u) {
-		return u;
+		if (!gids) {
+			return -ENOMEM;
+		}
+		c->gids = gids;
+		if (getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, gids, &len) == 0) {
+			c->info.gids = gids;
+			c->info.n_gids = len / sizeof(*gids);
+			return 0;
+		}
+		if (errno != ERANGE) {
+			return err_errno();
+		}
 	}
-	u = calloc(1, sizeof(*u));
-	if (!u || map_set(&p->users, &uid, sizeof(uid), u, NULL) < 0) {
-		free(u);
-		return NULL;
-	}
-	u->uid = uid;
-	return u;
-}
-
-static void drop_user(struct sp_pool *p, struct sp_user *u)
-{
-	if (u->n_conns == 0) {
-		free(map_remove(&p->users, &u->uid, sizeof(u->uid)));
-	}
+	return -E2BIG;
 }
 
 static int identify(struct sp_pool *p, struct sp_conn *c)
@@ -148,53 +162,64 @@ static int identify(struct sp_pool *p, struct sp_conn *c)
 		.gid = creds.gid,
 		.pid = creds.pid,
 	};
-	return 0;
+	return find_groups(c);
 }
 
-static int admit(struct sp_pool *p, struct sp_conn *c)
+/* Enter it into the books. 0; -EUSERS; -ENOMEM. */
+static int enlist(struct sp_pool *p, struct sp_conn *c)
 {
-	struct sp_user *u;
-	int r = identify(p, c);
+	struct quota_user *u = quota_user_ref(&p->quota, c->info.uid);
 
-	if (r < 0) {
-		return r;
-	}
-	u = ensure_user(p, c->info.uid);
 	if (!u) {
 		return -ENOMEM;
 	}
-	if (u->n_conns >= SP_CONNS_PER_UID) {
+	if (!quota_take(&p->quota, u, QUOTA_CONNECTIONS, 1)) {
+		log_warning("uid %u has %zu of %zu connections, which is its share; turning away "
+			    "its pid %d",
+			    (unsigned int)u->uid, u->used[QUOTA_CONNECTIONS],
+			    p->quota.max[QUOTA_CONNECTIONS], (int)c->info.pid);
+		quota_user_unref(&p->quota, u);
 		return -EUSERS;
 	}
 	if (map_set(&p->by_id, &c->info.id, sizeof(c->info.id), c, NULL) < 0) {
-		drop_user(p, u);
+		quota_give(&p->quota, u, QUOTA_CONNECTIONS, 1);
+		quota_user_unref(&p->quota, u);
 		return -ENOMEM;
 	}
 	c->pool = p;
 	c->user = u;
-	u->n_conns++;
-	p->n_conns++;
 	list_append(&p->conns, &c->by_pool);
 	await(p, &p->shaking, c, SHAKE_NS);
 	return 0;
 }
 
-int sp_pool_add(struct sp_pool *p, int fd, struct sp_conn **out)
+static int begin(struct sp_pool *p, struct sp_conn *c, bool is_accepted)
 {
-	struct sp_conn *c = p->n_conns < SP_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	int r = identify(p, c);
+
+	if (r == 0 && is_accepted && p->handler->admit &&
+	    !p->handler->admit(&c->info, p->userdata)) {
+		r = -EACCES;
+	}
+	if (r == 0) {
+		r = enlist(p, c);
+	}
+	return r == 0 ? sp_conn_start(c) : r;
+}
+
+int sp_pool_add(struct sp_pool *p, int fd, bool is_accepted, struct sp_conn **out)
+{
+	struct sp_conn *c = calloc(1, sizeof(*c));
 	int r;
 
 	if (!c) {
 		close(fd);
-		return p->n_conns < SP_CONNS_MAX ? -ENOMEM : -EUSERS;
+		return -ENOMEM;
 	}
 	c->fd = fd;
 	list_init(&c->queue);
 	c->decoder.max = p->max_message;
-	r = admit(p, c);
-	if (r == 0) {
-		r = sp_conn_start(c);
-	}
+	r = begin(p, c, is_accepted);
 	if (r < 0) {
 		sp_conn_free(c);
 		return r;
@@ -215,10 +240,8 @@ void sp_pool_leave(struct sp_pool *p, struct sp_conn *c)
 	list_unlink(&c->by_deadline);
 	list_unlink(&c->by_pool);
 	map_remove(&p->by_id, &c->info.id, sizeof(c->info.id));
-	p->n_conns--;
 	p->n_up -= c->is_up;
-	c->user->n_conns--;
-	drop_user(p, c->user);
-	c->user = NULL;
+	quota_give(&p->quota, c->user, QUOTA_CONNECTIONS, 1);
+	c->user = quota_user_unref(&p->quota, c->user);
 	c->pool = NULL;
 }

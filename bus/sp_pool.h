@@ -7,17 +7,17 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "bus/quota.h"
 #include "bus/sp_conn.h"
 #include "libcommon/list.h"
 #include "libcommon/map.h"
 
-#define SP_CONNS_MAX	 4096
-#define SP_CONNS_PER_UID (SP_CONNS_MAX / 2)
-/* Of one uid: messages that have come in part, and answers that wait to be read. */
-#define SP_BYTES_PER_UID (64U << 20)
-#define SP_SCRATCH	 (128U << 10) /* read at once: most messages are in it whole */
+#define SP_SCRATCH (128U << 10) /* read at once: most messages are in it whole */
 
 struct sp_pool_handler {
+	/* Of a connection that was accepted: its credentials are known. False ends it at once.
+	 */
+	bool (*admit)(struct bus_peer *peer, void *userdata);
 	/* Shaken hands. */
 	void (*on_up)(struct sp_conn *c, void *userdata);
 	/* < 0 ends the connection. Closing everything in it is allowed; data lives on until it
@@ -25,13 +25,6 @@ struct sp_pool_handler {
 	int (*on_frame)(struct sp_conn *c, const uint8_t *data, size_t len, void *userdata);
 	/* It is over, for whatever reason, was_up or not; the connection is freed afterwards. */
 	void (*on_down)(struct sp_conn *c, bool was_up, void *userdata);
-};
-
-/* What one user has of a socket. */
-struct sp_user {
-	uid_t uid;
-	size_t n_conns;
-	size_t n_bytes;
 };
 
 struct sp_pool {
@@ -45,11 +38,11 @@ struct sp_pool {
 	void *userdata;
 
 	struct list conns;
-	size_t n_conns, n_up;
+	size_t n_up;
 	uint64_t n_dropped; /* messages that subscribers were too slow for */
 	uint64_t last_id;
 	struct map by_id;	      /* uint64_t -> struct sp_conn */
-	struct map users;	      /* uid_t -> struct sp_user */
+	struct quota_book quota;      /* QUOTA_CONNECTIONS, QUOTA_BYTES */
 	struct list shaking, partial; /* by ascending deadline */
 	sd_event_source *timer;
 	uint64_t armed_ns; /* 0 = not armed */
@@ -60,9 +53,9 @@ struct sp_pool {
 void sp_pool_init(struct sp_pool *p);
 /* Closes all connections without a callback. Idempotent. */
 void sp_pool_deinit(struct sp_pool *p);
-/* Takes fd, also when it fails. 0; -EUSERS: too many connections, of all or of this user; -errno.
- * No callback comes from here. */
-int sp_pool_add(struct sp_pool *p, int fd, struct sp_conn **out);
+/* Takes fd, also when it fails. is_accepted: it came from a listener. 0; -EUSERS: the user has its
+ * share of the connections; -EACCES: not admitted; -errno. Only `admit` is called from here. */
+int sp_pool_add(struct sp_pool *p, int fd, bool is_accepted, struct sp_conn **out);
 struct sp_conn *sp_pool_find(const struct sp_pool *p, uint64_t id);
 
 /* ---- for sp_conn.c ---- */

@@ -498,7 +498,12 @@ const char *topology_origin(const struct topology *t)
 	return t->origin;
 }
 
-int topology_role(struct topology *t, uid_t uid, gid_t gid)
+int topology_resolve_access(struct topology *t)
 {
-	return access_role(&t->access, uid, gid);
+	return access_resolve(&t->access, topology_origin(t));
+}
+
+int topology_role(const struct topology *t, uid_t uid, gid_t gid, const gid_t *gids, size_t n_gids)
+{
+	return access_role(&t->access, uid, gid, gids, n_gids);
 }

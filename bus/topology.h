@@ -55,10 +55,13 @@ const char *topology_run_dir(const struct topology *t);
 /* Where it was read from; "(defaults)". */
 const char *topology_origin(const struct topology *t);
 
-/* Role (enum bus_role) of a local peer: the highest that any of uid, gid or the uid's groups
- * has in [access]; root (uid 0) and the uid that runs this process are always admin.
- * Looks groups up through NSS, cached for 60 s per uid. */
-int topology_role(struct topology *t, uid_t uid, gid_t gid);
+/* Find the numbers of the users and groups of [access], once: for services, at their start. Asks
+ * NSS, which may block. Names that do not exist are told. 0; -ENOMEM. */
+int topology_resolve_access(struct topology *t);
+/* Role (enum bus_role) of a local process: the highest that any of its uid, gid and supplementary
+ * groups has in [access]; root (uid 0) and the uid that runs this process are always admin.
+ * Never blocks; before topology_resolve_access() nobody else has one. */
+int topology_role(const struct topology *t, uid_t uid, gid_t gid, const gid_t *gids, size_t n_gids);
 /* Path of an ipc:// URL, NULL for others. */
 const char *topology_url_path(const char *url);
 

@@ -12,6 +12,7 @@ struct suite_pair {
 };
 
 void suite_request_and_reply(const struct suite_pair *pair);
+void suite_largest_message(const struct suite_pair *pair);
 void suite_publish(const struct suite_pair *pair);
 void suite_nothing_is_sent_twice(const struct suite_pair *pair);
 void suite_close_in_callback(const struct suite_pair *pair);
@@ -35,12 +36,14 @@ void suite_stalled_subscriber(const struct suite_pair *pair);
 	}
 #define SUITE_PAIR(name, server, client, is_tcp) \
 	SUITE_CASE(name, request_and_reply, server, client, is_tcp) \
+	SUITE_CASE(name, largest_message, server, client, is_tcp) \
 	SUITE_CASE(name, publish, server, client, is_tcp) \
 	SUITE_CASE(name, nothing_is_sent_twice, server, client, is_tcp) \
 	SUITE_CASE(name, close_in_callback, server, client, is_tcp) \
 	SUITE_CASE(name, server_comes_later, server, client, is_tcp)
 #define SUITE_TESTS(name) \
 	UNIT_TEST(name##_request_and_reply), \
+	UNIT_TEST(name##_largest_message), \
 	UNIT_TEST(name##_publish), \
 	UNIT_TEST(name##_nothing_is_sent_twice), \
 	UNIT_TEST(name##_close_in_callback), \

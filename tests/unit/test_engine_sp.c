@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "bus/engine.h"
+#include "bus/limits.h"
 #include "bus/sp_frame.h"
 #include "bus/sp_pool.h"
 #include "libcommon/log.h"
@@ -268,7 +269,7 @@ static void log_nothing(enum log_level level _unused_, const char *message _unus
 
 static void test_connections_of_user(void)
 {
-	enum { MAX = SP_CONNS_PER_UID };
+	enum { MAX = BUS_CONNECTIONS_MAX / 2 };
 	static int fds[MAX];
 	struct rlimit files;
 	struct service v;
@@ -277,7 +278,7 @@ static void test_connections_of_user(void)
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
-	CU_ASSERT(files.rlim_cur > 2 * MAX + 100);
+	CU_ASSERT(files.rlim_cur > 4 * BUS_CONNECTIONS_MAX);
 	log_set_sink(log_nothing);
 	service_start(&v, BUS_REP, 4096);
 	v.echo = true;

@@ -9,6 +9,7 @@
 #include "bus/engine.h"
 #include "bus/methods.h"
 #include "libcommon/err.h"
+#include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
 #include "tests/unit/unit.h"
 
@@ -39,12 +40,29 @@ static void assert_same_endpoint(const struct topology_endpoint *a,
 	}
 }
 
+/* The last warning. */
+static char kept_log[512];
+
+static void keep_log(enum log_level level, const char *message,
+		     const struct log_field *fields _unused_, size_t n_fields _unused_)
+{
+	if (level <= LOG_LEVEL_WARNING) {
+		snprintf(kept_log, sizeof(kept_log), "%s", message);
+	}
+}
+
+static int role_of(const struct topology *t, uid_t uid, gid_t gid)
+{
+	return topology_role(t, uid, gid, NULL, 0);
+}
+
 static void assert_roles(struct topology *t, int nobody, int daemon)
 {
-	CU_ASSERT_EQUAL(topology_role(t, 0, 0), ROLE_ADMIN);
-	CU_ASSERT_EQUAL(topology_role(t, geteuid(), getegid()), ROLE_ADMIN);
-	CU_ASSERT_EQUAL(topology_role(t, NOBODY, NOBODY), nobody);
-	CU_ASSERT_EQUAL(topology_role(t, 1, 1), daemon);
+	CU_ASSERT_EQUAL(topology_resolve_access(t), 0);
+	CU_ASSERT_EQUAL(role_of(t, 0, 0), ROLE_ADMIN);
+	CU_ASSERT_EQUAL(role_of(t, geteuid(), getegid()), ROLE_ADMIN);
+	CU_ASSERT_EQUAL(role_of(t, NOBODY, NOBODY), nobody);
+	CU_ASSERT_EQUAL(role_of(t, 1, 1), daemon);
 }
 
 struct seen {
@@ -297,31 +315,74 @@ static void test_roles(void)
 		if (!t) {
 			continue;
 		}
+		log_set_sink(keep_log);
 		assert_roles(t, table[i].nobody, table[i].daemon);
-		assert_roles(t, table[i].nobody, table[i].daemon); /* from the cache */
+		assert_roles(t, table[i].nobody, table[i].daemon); /* resolved once */
+		log_set_sink(NULL);
 		/* The gid that the kernel told counts too. */
-		CU_ASSERT_EQUAL(topology_role(t, 4000000, NOBODY), i == 1 || i == 2 ? ROLE_NONE
-								   : i == 3 || i == 4 || i == 7
-									   ? ROLE_OPERATOR
-								   : i == 6 ? ROLE_ADMIN
-									    : ROLE_NONE);
+		CU_ASSERT_EQUAL(role_of(t, 4000000, NOBODY), i == 1 || i == 2 ? ROLE_NONE
+							     : i == 3 || i == 4 || i == 7
+								     ? ROLE_OPERATOR
+							     : i == 6 ? ROLE_ADMIN
+								      : ROLE_NONE);
 	}
 	bus_dir_remove(&dir);
 }
 
-static void test_many_users(void)
+/* What counts are the groups of the process, wherever it has them from. */
+static void test_groups_of_a_process(void)
+{
+	_cleanup_(topology_freep) struct topology *t = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	const gid_t gids[] = { 5, 7000001, 9 };
+	struct bus_dir dir;
+
+	bus_dir_make(&dir);
+	CU_ASSERT_EQUAL(load_text(&t, &dir,
+				  "[access]\nobserver = 5000001\noperator = @7000001\n"
+				  "admin = @7000002 @7000003\n",
+				  &errors),
+			0);
+	bus_dir_remove(&dir);
+	if (!t) {
+		return;
+	}
+	/* Nobody has a role before the names are resolved. */
+	CU_ASSERT_EQUAL(role_of(t, 5000001, 1), ROLE_NONE);
+	CU_ASSERT_EQUAL(role_of(t, 0, 0), ROLE_ADMIN);
+	CU_ASSERT_EQUAL(topology_resolve_access(t), 0);
+	CU_ASSERT_EQUAL(role_of(t, 5000001, 1), ROLE_OBSERVER);
+	CU_ASSERT_EQUAL(topology_role(t, 5000001, 1, gids, 3), ROLE_OPERATOR);
+	CU_ASSERT_EQUAL(topology_role(t, 5000001, 1, gids, 1), ROLE_OBSERVER);
+	CU_ASSERT_EQUAL(topology_role(t, 6000000, 1, gids, 3), ROLE_OPERATOR);
+	CU_ASSERT_EQUAL(topology_role(t, 6000000, 7000003, gids, 3), ROLE_ADMIN);
+	CU_ASSERT_EQUAL(topology_role(t, 6000000, 1, gids, 0), ROLE_NONE);
+}
+
+static void test_unknown_names_are_told(void)
 {
 	_cleanup_(topology_freep) struct topology *t = NULL;
 	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
 	struct bus_dir dir;
 
 	bus_dir_make(&dir);
-	CU_ASSERT_EQUAL(load_text(&t, &dir, "[access]\nobserver = 5000001\n", &errors), 0);
+	CU_ASSERT_EQUAL(
+		load_text(&t, &dir, "[access]\noperator = daemon @no-such-group\n", &errors), 0);
 	bus_dir_remove(&dir);
-	for (uid_t uid = 5000000; t && uid < 5001500; uid++) {
-		CU_ASSERT_EQUAL(topology_role(t, uid, 5000000),
-				uid == 5000001 ? ROLE_OBSERVER : ROLE_NONE);
+	if (!t) {
+		return;
 	}
+	log_set_sink(keep_log);
+	kept_log[0] = '\0';
+	CU_ASSERT_EQUAL(topology_resolve_access(t), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(kept_log, "the group 'no-such-group' does not exist, so "
+						"nobody gets the role operator by it"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(kept_log, "restart the service"));
+	kept_log[0] = '\0';
+	CU_ASSERT_EQUAL(topology_resolve_access(t), 0);
+	CU_ASSERT_STRING_EQUAL(kept_log, "");
+	log_set_sink(NULL);
+	CU_ASSERT_EQUAL(role_of(t, 1, 1), ROLE_OPERATOR);
 }
 
 static void test_names(void)
@@ -353,4 +414,5 @@ static void test_names(void)
 
 UNIT_MAIN("topology", UNIT_TEST(test_origin_of_values), UNIT_TEST(test_shipped_file),
 	  UNIT_TEST(test_overrides), UNIT_TEST(test_mistakes), UNIT_TEST(test_where_it_is_read),
-	  UNIT_TEST(test_roles), UNIT_TEST(test_many_users), UNIT_TEST(test_names))
+	  UNIT_TEST(test_roles), UNIT_TEST(test_groups_of_a_process),
+	  UNIT_TEST(test_unknown_names_are_told), UNIT_TEST(test_names))
