@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// When to connect again: at once the first time, then after 100 ms, 200 ms, ... 1 s.
+
+const FIRST_MS = 100;
+const LONGEST_MS = 1000;
+
+export class Redial {
+  #dial;
+  #timer = null;
+  #delayMs = 0;
+
+  constructor(dial) {
+    this.#dial = dial;
+  }
+
+  /** Whether a connection, of which there is none, is wanted. */
+  want(isWanted) {
+    if (!isWanted) {
+      this.stop();
+    } else if (!this.#timer) {
+      this.#timer = setTimeout(() => {
+        this.#timer = null;
+        this.#dial();
+      }, this.#delayMs);
+      this.#delayMs = Math.min(Math.max(2 * this.#delayMs, FIRST_MS), LONGEST_MS);
+    }
+  }
+
+  /** The connection is of use: not the handshake alone, which an overloaded service gives, too. */
+  succeeded() {
+    this.#delayMs = FIRST_MS;
+  }
+
+  /** Wait once as a dial would. */
+  elapsed(signal) {
+    return new Promise((resolve) => {
+      this.#dial = resolve;
+      this.#delayMs = Math.max(this.#delayMs, FIRST_MS);
+      this.want(true);
+      signal.addEventListener("abort", () => {
+        this.stop();
+        resolve();
+      }, { once: true });
+    });
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}
