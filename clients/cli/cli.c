@@ -2,6 +2,7 @@
 #include "clients/cli/cli.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -10,6 +11,7 @@
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
+#include "libcommon/loop.h"
 #include "libcommon/parse.h"
 #include "xenmesh/v1/ops.pb-c.h"
 
@@ -130,17 +132,31 @@ struct bus_client *cli_client(struct cli *cli, const char *service)
 struct waiting {
 	struct cli *cli;
 	struct cli_reply *reply;
-	bool done;
+	uint64_t begin_ns;
+	size_t *n_left;
 };
 
+static const char *details_text(struct cli *cli, const Xenmesh__V1__Reply *reply)
+{
+	const char *text = "";
+
+	for (size_t i = 0; reply && text && i < reply->n_details; i++) {
+		text = arena_printf(&cli->arena, "%s%s%s=%s", text, i ? " " : "",
+				    reply->details[i]->name, reply->details[i]->value);
+	}
+	return text ? text : "";
+}
+
 /* The payload dies with the callback, so it is decoded once more into the command's arena. */
-static void on_result(struct bus_client *c _unused_, const struct bus_result *result,
-		      void *userdata)
+static void on_result(struct bus_client *c, const struct bus_result *result, void *userdata)
 {
 	struct waiting *w = userdata;
 
-	w->done = true;
+	--*w->n_left;
 	w->reply->code = result->code;
+	w->reply->took_ns = clock_boot_ns() - w->begin_ns;
+	w->reply->is_connected = bus_client_is_connected(c);
+	w->reply->details = details_text(w->cli, result->reply);
 	w->reply->message = arena_strndup(&w->cli->arena, result->message, strlen(result->message));
 	if (result->payload && result->reply) {
 		w->reply->payload = arena_unpack(&w->cli->arena, result->payload->descriptor,
@@ -163,28 +179,25 @@ static const char *uuid_text(struct cli *cli, const struct uuid *id)
 	return text;
 }
 
-void cli_call(struct cli *cli, const char *service, const char *method,
-	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply)
+/* 0 when on_result will be called; otherwise the reply says why not. */
+static int begin_call(struct cli *cli, struct cli_pending *call,
+		      const struct bus_call_options *given, struct waiting *w)
 {
-	struct bus_call_options options = {
-		.timeout_ms = cli->timeout_ms ? cli->timeout_ms
-			      : timeout_ms    ? timeout_ms
-					      : CALL_TIMEOUT_MS,
-	};
-	const struct bus_method *m = bus_method_find(method);
-	struct bus_client *client = cli_client(cli, service);
-	struct waiting w = { .cli = cli, .reply = reply };
+	const struct bus_method *m = bus_method_find(call->method);
+	struct bus_client *client = cli_client(cli, call->service);
+	struct cli_reply *reply = &call->reply;
+	struct bus_call_options options = *given;
 	struct uuid id;
 	int r;
 
-	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "" };
+	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "", .details = "" };
 	if (!client) {
 		reply->code = CODE_NOT_FOUND;
 		reply->message = arena_printf(&cli->arena,
 					      "no service \"%s\" in the topology (%s); it has: "
 					      "xenmesh bus ls",
-					      service, topology_origin(cli->topology));
-		return;
+					      call->service, topology_origin(cli->topology));
+		return 1;
 	}
 	if (m && m->mutating) {
 		if (cli->has_request_id) {
@@ -195,23 +208,93 @@ void cli_call(struct cli *cli, const char *service, const char *method,
 		options.request_id = &id;
 		reply->repeat_id = uuid_text(cli, &id);
 	}
-	r = bus_client_call(client, method, request, &options, on_result, &w, NULL);
+	w->begin_ns = clock_boot_ns();
+	r = bus_client_call(client, call->method, call->request, &options, on_result, w, NULL);
 	if (r < 0) {
 		reply->code = CODE_INTERNAL;
-		reply->message = arena_printf(&cli->arena, "%s: %s", method, err_text(r));
-		return;
+		reply->message = arena_printf(&cli->arena, "%s: %s", call->method, err_text(r));
 	}
-	while (!w.done) {
-		r = sd_event_run(cli->loop, UINT64_MAX);
+	return r;
+}
+
+/* Until all have ended. An event that ends the loop is an interruption: the callbacks' targets are
+ * on the callers' stacks, so there is no way back. */
+static void wait_for_calls(struct cli *cli, const size_t *n_left)
+{
+	while (*n_left) {
+		int r = sd_event_run(cli->loop, UINT64_MAX);
+
 		if (r < 0 || sd_event_get_state(cli->loop) == SD_EVENT_FINISHED) {
-			reply->code = CODE_CANCELLED;
-			reply->message = "interrupted";
-			break;
+			exit(130); /* as a shell reports SIGINT */
 		}
 	}
-	if (!w.done) {
-		exit(130); /* as a shell reports SIGINT; the callback's target is on this stack */
+}
+
+static void run_calls(struct cli *cli, struct cli_pending *calls, size_t n,
+		      const struct bus_call_options *options)
+{
+	struct waiting *waiting = calloc(MAX(n, 1), sizeof(*waiting));
+	size_t n_left = n;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!waiting) {
+			calls[i].reply = (struct cli_reply){ .code = CODE_RESOURCE_EXHAUSTED,
+							     .message = "out of memory",
+							     .details = "" };
+			continue;
+		}
+		waiting[i] = (struct waiting){ cli, &calls[i].reply, 0, &n_left };
+		n_left -= begin_call(cli, &calls[i], options, &waiting[i]) != 0;
 	}
+	if (waiting) {
+		wait_for_calls(cli, &n_left);
+	}
+	free(waiting);
+}
+
+void cli_call_all(struct cli *cli, struct cli_pending *calls, size_t n, uint32_t timeout_ms)
+{
+	const struct bus_call_options options = {
+		.timeout_ms = timeout_ms,
+		.no_retry = true,
+	};
+
+	run_calls(cli, calls, n, &options);
+}
+
+void cli_call(struct cli *cli, const char *service, const char *method,
+	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply)
+{
+	struct cli_pending call = { .service = service, .method = method, .request = request };
+	const struct bus_call_options options = {
+		.timeout_ms = cli_timeout_ms(cli, timeout_ms ? timeout_ms : CALL_TIMEOUT_MS),
+	};
+
+	run_calls(cli, &call, 1, &options);
+	*reply = call.reply;
+}
+
+uint32_t cli_timeout_ms(const struct cli *cli, uint32_t default_ms)
+{
+	return cli->timeout_ms ? cli->timeout_ms : default_ms;
+}
+
+static int on_pause_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+{
+	*(bool *)userdata = true;
+	return 0;
+}
+
+int cli_pause(struct cli *cli, uint64_t ms)
+{
+	_cleanup_(loop_source_unrefp) sd_event_source *timer = NULL;
+	bool is_over = false;
+	int r = loop_after(cli->loop, &timer, ms * 1000, on_pause_over, &is_over);
+
+	while (r >= 0 && !is_over) {
+		r = sd_event_run(cli->loop, UINT64_MAX);
+	}
+	return r < 0 ? r : 0;
 }
 
 int cli_exit_code(int bus_code)
@@ -288,6 +371,17 @@ void cli_print_json(struct json_object *object)
 void cli_print_message(const ProtobufCMessage *message)
 {
 	cli_print_json(pbjson_from(message));
+}
+
+struct json_object *cli_json_double(double value)
+{
+	struct json_object *o = isfinite(value) ? json_object_new_double(value) : NULL;
+
+	if (o) {
+		json_object_set_serializer(o, json_object_double_to_json_string, (void *)"%.3f",
+					   NULL);
+	}
+	return o;
 }
 
 const char *cli_enum(struct cli *cli, const ProtobufCEnumDescriptor *type, int value,

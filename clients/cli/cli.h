@@ -79,6 +79,17 @@ struct cli_reply {
 	const char *message;
 	const ProtobufCMessage *payload; /* in cli->arena, NULL unless OK */
 	const char *repeat_id;		 /* of a mutating call: its request id; else NULL */
+	const char *details;		 /* "name=value name=value", empty when there are none */
+	bool is_connected;		 /* the service took the call, or would have */
+	uint64_t took_ns;
+};
+
+/* One of several calls that go on together. */
+struct cli_pending {
+	const char *service;
+	const char *method;
+	const ProtobufCMessage *request;
+	struct cli_reply reply;
 };
 
 /* NULL when the topology has no such service. */
@@ -86,9 +97,17 @@ struct bus_client *cli_client(struct cli *cli, const char *service);
 /* Calls and waits; everything of the reply lives in cli->arena. timeout_ms 0 = default 5 s. */
 void cli_call(struct cli *cli, const char *service, const char *method,
 	      const ProtobufCMessage *request, uint32_t timeout_ms, struct cli_reply *reply);
-/* The same; on failure says so and returns the exit code, else CLI_OK and *payload. */
+/* All at once, each with the same deadline; returns when each has ended. A service that cannot be
+ * connected to in a second ends sooner. */
+void cli_call_all(struct cli *cli, struct cli_pending *calls, size_t n, uint32_t timeout_ms);
+/* The same as cli_call(); on failure says so and returns the exit code, else CLI_OK and *payload.
+ */
 int cli_call_ok(struct cli *cli, const char *service, const char *method,
 		const ProtobufCMessage *request, void *payload_out);
+/* --timeout, else the default given. */
+uint32_t cli_timeout_ms(const struct cli *cli, uint32_t default_ms);
+/* Lets the loop run for a while. 0 or -errno. */
+int cli_pause(struct cli *cli, uint64_t ms);
 /* Says why, returns the exit code for it. */
 int cli_fail(const struct cli_reply *reply);
 int cli_exit_code(int bus_code);
@@ -99,6 +118,8 @@ int cli_resolve_vm(struct cli *cli, const char *vm, const char **uuid);
 /* Output. */
 void cli_print_json(struct json_object *object); /* one line; consumes it */
 void cli_print_message(const ProtobufCMessage *message);
+/* A double with three decimals, which is all that is measured; null unless finite. */
+struct json_object *cli_json_double(double value);
 /* Enum value's name without its prefix, lower case: "running". In cli->arena. */
 const char *cli_enum(struct cli *cli, const ProtobufCEnumDescriptor *type, int value,
 		     const char *prefix);

@@ -18,6 +18,16 @@
 	"  --wide             do not cut lines at the width of the terminal\n"              \
 	"  --no-colour        as with NO_COLOR (--no-color too)\n"
 
+#define RATE_HELP                                                                      \
+	"Live messages only, of all topics below each prefix together.\n"              \
+	"  --window N, -w     over the last N messages (1000)\n"                       \
+	"  --interval S, -i   seconds between reports (1)\n"                           \
+	"  --count N, -n      end after N reports\n"                                   \
+	"  --for S            end after S seconds, with a report\n"                    \
+	"  --timeout T        (global) end with 3 when no message came in that time\n" \
+	"  --service SERVICE  of one service only (all of the topology)\n"             \
+	"Exit status 3 when not a single message came.\n"
+
 const struct cli_command cli_commands[] = {
 	{ "vm list", "", "list VMs: defined ones and every domain of the host", cmd_vm_list, NULL },
 	{ "vm show", "VM", "everything about one VM", cmd_vm_show, NULL },
@@ -71,14 +81,33 @@ const struct cli_command cli_commands[] = {
 	{ "guest list", "", "what the guests say of themselves, a line each", cmd_guest_list,
 	  NULL },
 	{ "guest show", "VM", "what a guest says of itself", cmd_guest_show, NULL },
-	{ "bus ls", "", "services of the topology and how they are", cmd_bus_ls, NULL },
-	{ "bus ping", "[SERVICE...] [-c COUNT]", "full round trip to services", cmd_bus_ping,
-	  NULL },
-	{ "bus describe", "[SERVICE|METHOD|MESSAGE|ENUM]", "what there is to call and to receive",
-	  cmd_bus_describe, NULL },
-	{ "bus call", "METHOD [FIELD=VALUE...] [--data JSON|@FILE] [--service S] [--dry-run]",
+	{ "bus ls", "[--sample T]", "services of the topology and how they are", cmd_bus_ls,
+	  "A service that does not answer is listed as missing, down, deaf, denied or "
+	  "unreachable,\n"
+	  "with the command that starts it; then the exit status is 4 (5 if all are denied).\n"
+	  "  --sample T  count messages/s for this time instead of since each start\n" },
+	{ "bus ping", "[SERVICE...] [--count N] [--interval T] [--size BYTES]",
+	  "full round trip to services", cmd_bus_ping,
+	  "  -c, --count N     how often, 1 to 1000000 (1)\n"
+	  "  -i, --interval T  pause in between; then a line for each (0)\n"
+	  "  -s, --size BYTES  how much goes there and back, up to 65536 (8)\n" },
+	{ "bus describe", "[SERVICE|METHOD|MESSAGE|ENUM|TOPIC]",
+	  "what there is to call and to receive", cmd_bus_describe,
+	  "Without a name: all methods and topics. Only a SERVICE is asked; the rest is compiled "
+	  "in.\n" },
+	{ "bus call",
+	  "METHOD [FIELD=VALUE...|@FILE|-] [--data JSON] [--service SERVICE] [--dry-run]",
 	  "call any method", cmd_bus_call,
-	  "METHOD as in bus describe: StartVm, Ops/StartVm or the full name.\n" },
+	  "METHOD is StartVm, Ops/StartVm, the full name, or SERVICE.StartVm.\n"
+	  "  FIELD=VALUE        name=web1 config.vcpus=2 prefixes+=vm/ vifs[].mac=... "
+	  "vifs[0].bridge=...\n"
+	  "                     bytes as text:TEXT, hex:DIGITS or base64:TEXT (text; ids hex)\n"
+	  "  @FILE, -           the request as JSON in a file, or on standard input\n"
+	  "  -j, --data JSON    the request; fields given as words are put into it\n"
+	  "  -s, --service SERVICE  whom to call; for methods every service has, or another "
+	  "host's\n"
+	  "  --dry-run          check and print the request, send nothing\n"
+	  "A failure tells the code, the reason, and whether a retry is safe.\n" },
 	{ "bus monitor",
 	  "[TOPIC...] [--service SERVICE] [--filter EXPR] [--field PATH] [--count N]",
 	  "every message as it comes, a line each; gaps in red", cmd_bus_monitor,
@@ -90,6 +119,51 @@ const struct cli_command cli_commands[] = {
 	  "  --snapshot         first the state there is, marked =\n"
 	  "  --since-start      first that and all removals since the service "
 	  "started\n" SHOW_HELP },
+	{ "bus hz",
+	  "[TOPIC...] [--window N] [--interval S] [--count N] [--for S] [--service SERVICE]",
+	  "how often messages come", cmd_bus_hz, RATE_HELP },
+	{ "bus bw",
+	  "[TOPIC...] [--window N] [--interval S] [--count N] [--for S] [--service SERVICE]",
+	  "how much they are: bytes a second, sizes", cmd_bus_bw, RATE_HELP },
+	{ "bus delay",
+	  "[TOPIC...] [--window N] [--interval S] [--count N] [--for S] [--service SERVICE]",
+	  "how late they come, by the time that they carry", cmd_bus_delay,
+	  RATE_HELP
+	  "Publisher and this host must have the same time: else the difference is in it.\n" },
+	{ "bus wait", "SERVICE|TOPIC [--timeout T] [--for EXPR] [--service SERVICE]",
+	  "until a service answers, or a topic is there", cmd_bus_wait,
+	  "TOPIC is a whole one, or ends in / for any below it.\n"
+	  "  --timeout T        (global) end with 3 after that time (1m)\n"
+	  "  --for EXPR         until this holds for the topic: vm_state.power_state=="
+	  "POWER_STATE_RUNNING\n"
+	  "  --service SERVICE  the topic of this service only\n" },
+	{ "bus capture", "-o FILE [TOPIC...] [--count N] [--for S] | --show FILE",
+	  "keep messages in a file, or show such a file", cmd_bus_capture,
+	  "  --output FILE, -o  where to; - is standard output\n"
+	  "  --force            replace a file that is there\n"
+	  "  --live             leave out the state there is at the beginning, and repairs\n"
+	  "  --service SERVICE  of one service only (all of the topology)\n"
+	  "  --count N          end after N messages\n"
+	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
+	  "  --show FILE        print what it has, as bus monitor does\n" SHOW_HELP },
+	{ "bus replay", "FILE [--speed N|max] [--wait-subscribers N] [--keep]",
+	  "publish a capture again, on a test bus", cmd_bus_replay,
+	  "The test bus is that of --socket-dir or --topology: this program listens there in "
+	  "place\n"
+	  "of the services of the capture. Subscribers see one consistent history of a new\n"
+	  "instance, with new sequence numbers and times.\n"
+	  "  --speed N|max         as fast as it was (1), twice (2), as it goes (max)\n"
+	  "  --wait-subscribers N  begin when there are so many\n"
+	  "  --keep                stay there at the end, until interrupted\n"
+	  "  --i-know              also in place of services of this host itself\n" },
+	{ "bus pub", "SERVICE TOPIC -j JSON [--for S] [--i-know]",
+	  "publish one event, on a test bus", cmd_bus_pub,
+	  "This program listens in place of SERVICE, which must not run, for as long as --for "
+	  "says:\n"
+	  "nobody but a service itself can put an event among its own.\n"
+	  "  --data JSON, -j  the event: {\"task\": {\"id\": \"1\"}}\n"
+	  "  --for S          how long (2500ms)\n"
+	  "  --i-know         also in place of a service of this host itself\n" },
 	{ "bus stats", "SERVICE [PREFIX]", "counters of a service", cmd_bus_stats, NULL },
 	{ "bus log-level", "SERVICE error|warning|info|debug", "change a service's log level",
 	  cmd_bus_log_level, NULL },

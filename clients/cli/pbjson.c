@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "clients/cli/callargs.h"
 #include "libcommon/parse.h"
 
 static const void *member(const ProtobufCMessage *m, unsigned int offset)
@@ -263,14 +264,31 @@ static int to_double(struct reading *r, struct json_object *o, double *out)
 	return complain(r, "wants a number", o);
 }
 
+/* POWER_STATE_RUNNING by its name or what follows the type's prefix, in either case: "running". */
+static const ProtobufCEnumValue *find_enum_value(const ProtobufCEnumDescriptor *type,
+						 const char *name)
+{
+	const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value_by_name(type, name);
+	size_t len = strlen(name);
+
+	for (unsigned int i = 0; !v && i < type->n_values; i++) {
+		size_t full = strlen(type->values[i].name);
+		const char *end = type->values[i].name + full - MIN(full, len);
+
+		if (!strcasecmp(end, name) && (full == len || (full > len && end[-1] == '_'))) {
+			v = &type->values[i];
+		}
+	}
+	return v;
+}
+
 static int to_enum(struct reading *r, const ProtobufCEnumDescriptor *type, struct json_object *o,
 		   int *out)
 {
 	int64_t number = 0;
 
 	if (json_object_is_type(o, json_type_string)) {
-		const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value_by_name(
-			type, json_object_get_string(o));
+		const ProtobufCEnumValue *v = find_enum_value(type, json_object_get_string(o));
 
 		if (v) {
 			*out = v->value;
@@ -305,28 +323,61 @@ static int to_text(struct reading *r, struct json_object *o, char **out)
 
 static int hex_digit(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	if (c >= '0' && c <= '9') {
+		return c - '0';
+	}
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static int to_bytes(struct reading *r, const char *name, struct json_object *o,
-		    ProtobufCBinaryData *out)
+static int base64_digit(char c)
 {
-	const char *text = json_object_get_string(o);
-	size_t len;
+	if (c >= 'A' && c <= 'Z') {
+		return c - 'A';
+	}
+	if (c >= 'a' && c <= 'z') {
+		return c - 'a' + 26;
+	}
+	if (c >= '0' && c <= '9') {
+		return c - '0' + 52;
+	}
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
 
-	if (!json_object_is_type(o, json_type_string)) {
-		return complain(r, "wants a string", o);
+/* out->data has room for as many bytes as text has. */
+static int to_bytes_from_base64(struct reading *r, struct json_object *o, const char *text,
+				size_t len, ProtobufCBinaryData *out)
+{
+	uint32_t bits = 0;
+	unsigned int n_bits = 0;
+	size_t n_pads = 0;
+
+	while (n_pads < 2 && len > n_pads && text[len - 1 - n_pads] == '=') {
+		n_pads++;
 	}
-	len = (size_t)json_object_get_string_len(o);
-	out->data = arena_alloc(r->arena, len + 1);
-	if (!out->data) {
-		return -ENOMEM;
+	if (n_pads && len % 4) {
+		return complain(r, "base64 is cut", o);
 	}
-	if (!is_id(name)) {
-		memcpy(out->data, text, len);
-		out->len = len;
-		return 0;
+	len -= n_pads;
+	for (size_t i = 0; i < len; i++) {
+		int digit = base64_digit(text[i]);
+
+		if (digit < 0) {
+			return complain(r, "wants base64", o);
+		}
+		bits = bits << 6 | (uint32_t)digit;
+		n_bits += 6;
+		if (n_bits >= 8) {
+			n_bits -= 8;
+			out->data[out->len++] = (uint8_t)(bits >> n_bits);
+			bits &= (1U << n_bits) - 1;
+		}
 	}
+	return n_bits < 6 && !bits ? 0 : complain(r, "base64 is cut", o);
+}
+
+static int to_bytes_from_hex(struct reading *r, struct json_object *o, const char *text, size_t len,
+			     ProtobufCBinaryData *out)
+{
 	for (size_t i = 0; i < len; i += 2) {
 		int high = hex_digit(text[i]);
 		int low = i + 1 < len ? hex_digit(text[i + 1]) : -1;
@@ -336,6 +387,44 @@ static int to_bytes(struct reading *r, const char *name, struct json_object *o,
 		}
 		out->data[out->len++] = (uint8_t)(high << 4 | low);
 	}
+	return 0;
+}
+
+/* A string, or {"text": ...}, {"hex": ...}, {"base64": ...}. */
+static int to_bytes(struct reading *r, const char *name, struct json_object *o,
+		    ProtobufCBinaryData *out)
+{
+	static const char *const kinds[] = { "text", "hex", "base64" };
+	const char *kind = is_id(name) ? "hex" : "text";
+	struct json_object *value = o;
+	const char *text;
+	size_t len;
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds) && json_object_is_type(o, json_type_object); i++) {
+		if (json_object_object_length(o) == 1 &&
+		    json_object_object_get_ex(o, kinds[i], &value)) {
+			kind = kinds[i];
+			break;
+		}
+		value = o;
+	}
+	if (!json_object_is_type(value, json_type_string)) {
+		return complain(r, "wants a string, or {\"hex\": ...} or {\"base64\": ...}", o);
+	}
+	text = json_object_get_string(value);
+	len = (size_t)json_object_get_string_len(value);
+	out->data = arena_alloc(r->arena, len + 1);
+	if (!out->data) {
+		return -ENOMEM;
+	}
+	if (streq(kind, "hex")) {
+		return to_bytes_from_hex(r, o, text, len, out);
+	}
+	if (streq(kind, "base64")) {
+		return to_bytes_from_base64(r, o, text, len, out);
+	}
+	memcpy(out->data, text, len);
+	out->len = len;
 	return 0;
 }
 
@@ -469,8 +558,8 @@ static int to_message(struct reading *r, const ProtobufCMessageDescriptor *type,
 		}
 		strbuf_printf(&r->path, "%s%s", base ? "." : "", key);
 		if (!f) {
-			strbuf_printf(r->error, "%s: %s has no such field", strbuf_str(&r->path),
-				      type->name);
+			strbuf_printf(r->error, "%s: ", strbuf_str(&r->path));
+			callargs_no_field(r->error, type, key);
 			return -EINVAL;
 		}
 		e = to_field(r, m, f, value);

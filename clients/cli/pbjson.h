@@ -6,7 +6,8 @@
  * Field names as in the proto.  Enums are their names; 64-bit integers are
  * numbers; NaN and infinities are null; every scalar field is written, also with its default.
  * bytes: hexadecimal for ids (field names ending in "request_id", "instance"),
- * a string when they are valid UTF-8, else {"base64": "..."}.
+ * a string when they are valid UTF-8, else {"base64": "..."}.  Read are also {"text": ...} and
+ * {"hex": ...} for any bytes, and enums by their last words in either case ("running").
  */
 #include <json-c/json.h>
 #include <protobuf-c/protobuf-c.h>
