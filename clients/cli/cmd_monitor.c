@@ -9,7 +9,6 @@
 #include "clients/cli/pages.h"
 #include "libcommon/clock.h"
 #include "libcommon/loop.h"
-#include "libcommon/parse.h"
 
 /* How far a service was shown before it was followed. */
 struct shown {
@@ -136,14 +135,6 @@ static int watch_run(struct watch *w, const char *only, char *const *prefixes, s
 	return r;
 }
 
-static int parse_for(const char *text, uint64_t *ms)
-{
-	if (text && (parse_duration_ms(text, ms) || !*ms)) {
-		return cli_usage("--for wants a time as 10s, got \"%s\"", text);
-	}
-	return CLI_OK;
-}
-
 int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
 {
 	_cleanup_(loop_source_unrefp) sd_event_source *end = NULL;
@@ -162,7 +153,7 @@ int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
 	uint64_t ms = 0;
 	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
 
-	r = r ? r : parse_for(duration, &ms);
+	r = r ? r : follow_duration(duration, &ms);
 	r = r ? r : follow_end_after(cli, &end, ms, w.monitor.count ? CLI_TIMEOUT : CLI_OK);
 	r = r ? r : follow_end_after(cli, &timeout, cli->timeout_ms, CLI_TIMEOUT);
 	if (!r) {
@@ -187,7 +178,7 @@ int cmd_events(struct cli *cli, int argc, char **argv)
 	uint64_t ms = 0;
 	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
 
-	r = r ? r : parse_for(duration, &ms);
+	r = r ? r : follow_duration(duration, &ms);
 	r = r ? r : follow_end_after(cli, &end, ms, w.monitor.count ? CLI_TIMEOUT : CLI_OK);
 	r = r ? r : watch_run(&w, service, argv, (size_t)argc, false);
 	monitor_deinit(&w.monitor);

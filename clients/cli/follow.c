@@ -5,6 +5,7 @@
 
 #include "libcommon/err.h"
 #include "libcommon/loop.h"
+#include "libcommon/parse.h"
 
 static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, void *userdata)
 {
@@ -119,6 +120,14 @@ int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int
 		cli_error("cannot make a timer: %s", err_text(r));
 	}
 	return r < 0 ? CLI_FAILURE : CLI_OK;
+}
+
+int follow_duration(const char *text, uint64_t *ms)
+{
+	if (text && (parse_duration_ms(text, ms) || !*ms)) {
+		return cli_usage("--for wants a time as 10s, got \"%s\"", text);
+	}
+	return CLI_OK;
 }
 
 /* The value behind the option, if arg is it; *is_next: the value is the next word. */

@@ -36,6 +36,9 @@ int follow_run(struct cli *cli);
 /* End the loop with `status` after the time; *source as in loop_after(). ms 0: never. */
 int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int status);
 
+/* The value of --for, NULL = not given. CLI_OK or CLI_USAGE. */
+int follow_duration(const char *text, uint64_t *ms);
+
 /* Take `--name V`, `--name=V` or `-lV` out of argv, as often as it is there, into values: comma-
  * separated words count as several. CLI_OK or CLI_USAGE. */
 int follow_repeated(int *argc, char **argv, const char *name, char letter, const char **values,
