@@ -176,9 +176,9 @@ static void tell_unknown(const struct access_list *l, int role, const char *name
 	const char *why = r > 0 ? "does not exist" : err_text(r);
 
 	if (l->is_default) {
-		log_info("[access]: the %s %s, which has the role %s unless %s says otherwise, %s",
-			 is_group ? "group" : "user", name + is_group, bus_role_name(role), origin,
-			 why);
+		log_debug("[access]: the %s %s, which has the role %s unless %s says otherwise, %s",
+			  is_group ? "group" : "user", name + is_group, bus_role_name(role), origin,
+			  why);
 		return;
 	}
 	log_warning("[access] of %s: the %s '%s' %s, so nobody gets the role %s by it; create it, "

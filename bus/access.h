@@ -35,7 +35,7 @@ int access_set(struct access *a, int role, const char *list, const struct conf_p
 	       struct strbuf *errors);
 /* Find the ids of all names, once; a second call does nothing. Asks NSS, which may block, so it
  * belongs to the start of a service. Names that do not exist match nobody until the service is
- * started again, and are warned about (only told at info when they are built in). 0; -ENOMEM. */
+ * started again, and are warned about (told at debug only when they are built in). 0; -ENOMEM. */
 int access_resolve(struct access *a, const char *origin);
 /* See topology_role(). Never blocks. Before access_resolve(): only root and the own user. */
 int access_role(const struct access *a, uid_t uid, gid_t gid, const gid_t *gids, size_t n_gids);

@@ -6,15 +6,18 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "bus/limits.h"
 #include "bus/server_internal.h"
+#include "bus/sp_inherit.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "libcommon/parse.h"
 
-#define ECHO_MAX (64U << 10) /* of Ping */
+#define ECHO_MAX     (64U << 10)	       /* of Ping */
+#define FILES_WANTED (4 * BUS_CONNECTIONS_MAX) /* see max_connections() of sp_pool.c */
 
 struct bus_service {
 	struct bus_service_config config;
@@ -270,9 +273,10 @@ static void on_set_log_level(struct bus_call *call, const ProtobufCMessage *requ
 	enum log_level level;
 
 	if (log_level_parse(q->level, &level) < 0) {
-		bus_call_fail(call, CODE_INVALID_ARGUMENT,
-			      "unknown level '%.32s'; there are error, warning, notice, info and debug",
-			      q->level);
+		bus_call_fail(
+			call, CODE_INVALID_ARGUMENT,
+			"unknown level '%.32s'; there are error, warning, notice, info and debug",
+			q->level);
 		return;
 	}
 	reply.previous = (char *)log_level_name(log_level());
@@ -291,6 +295,18 @@ static const struct bus_handler own_handlers[] = {
 	{ "xenmesh.v1.Bus/Stats", on_stats },
 	{ "xenmesh.v1.Bus/SetLogLevel", on_set_log_level },
 };
+
+/* The soft limit of 1024 is for programs that use select(2), and one user's share of it is little.
+ */
+static void raise_file_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_WANTED) {
+		files.rlim_cur = MIN(files.rlim_max, (rlim_t)FILES_WANTED);
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
 
 static int open_sockets(struct bus_service *s, sd_event *loop, const struct topology_service *where)
 {
@@ -331,11 +347,13 @@ int bus_service_new(struct bus_service **out, sd_event *loop,
 	s->config = *config;
 	s->started_real_ns = clock_real_ns();
 	s->started_boot_ns = clock_boot_ns();
+	raise_file_limit();
 	r = open_sockets(s, loop, where);
 	if (r < 0) {
 		bus_service_free(s);
 		return err_trace(r);
 	}
+	sp_inherit_finish();
 	*out = s;
 	return 0;
 }

@@ -23,7 +23,11 @@ struct bus_service_config {
 	void (*stats)(void *userdata, bus_stat_fn fn, void *fn_userdata);
 };
 
-/* -EADDRINUSE: another process serves it (logged, with its address). */
+/* Reads who has which role, and asks NSS for it: the only part that may block. Listening sockets
+ * that systemd passed (LISTEN_FDS) are used for the ipc:// addresses they are bound to, and left
+ * at the end, so that no connection is refused while the service is restarted: see
+ * deploy/systemd/. Raises the soft limit of descriptors as far as the limits of the bus need.
+ * -EADDRINUSE: another process serves it (logged, with its address). */
 int bus_service_new(struct bus_service **out, sd_event *loop,
 		    const struct bus_service_config *config);
 struct bus_service *bus_service_free(struct bus_service *s);

@@ -5,10 +5,12 @@
  */
 #include "bus/sp_listener.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "bus/sp_inherit.h"
 #include "bus/sp_path.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
@@ -73,7 +75,7 @@ static int on_connection(sd_event_source *source _unused_, int listen_fd, uint32
 
 static void close_socket(struct sp_listener *l)
 {
-	if (l->fd >= 0 && look(l) == FILE_OURS) {
+	if (l->fd >= 0 && !l->is_inherited && look(l) == FILE_OURS) {
 		unlink(l->path);
 	}
 	l->io = sd_event_source_disable_unref(l->io);
@@ -112,13 +114,52 @@ static int begin(struct sp_listener *l)
 	return r < 0 ? r : 0;
 }
 
-static int open_socket(struct sp_listener *l)
+/* Connecting to the path must wake this very socket: its file may have been removed or replaced
+ * while nobody looked. */
+static bool is_at_path(const struct sp_listener *l)
 {
-	int r = sp_path_prepare(l->path, l->peer_protocol);
+	struct pollfd p = { .fd = l->fd, .events = POLLIN };
+
+	return sp_path_is_reachable(l->path) && poll(&p, 1, 0) == 1;
+}
+
+/* The socket that was passed for this path. 0; -ENOENT: none that is of use; -errno. */
+static int adopt_socket(struct sp_listener *l)
+{
+	int r = sp_inherit_take(l->path);
 
 	if (r < 0) {
 		return r;
 	}
+	l->fd = r;
+	if (!is_at_path(l)) {
+		log_warning("%s is not the file of the socket that was passed any more; restart "
+			    "its socket unit",
+			    l->path);
+		l->fd = xclose(l->fd);
+		return -ENOENT;
+	}
+	l->is_inherited = true;
+	r = begin(l);
+	if (r < 0) {
+		log_error("cannot listen on the passed socket %s: %s", l->path, err_text(r));
+		close_socket(l);
+	}
+	return r;
+}
+
+static int open_socket(struct sp_listener *l)
+{
+	int r = adopt_socket(l);
+
+	if (r != -ENOENT) {
+		return r;
+	}
+	r = sp_path_prepare(l->path, l->peer_protocol);
+	if (r < 0) {
+		return r;
+	}
+	l->is_inherited = false;
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	r = l->fd < 0 ? err_errno() : bind_socket(l->fd, l->path);
 	if (r == 0) {
@@ -141,7 +182,9 @@ static int on_check(void *userdata)
 		log_error("%s was taken over by another process; stop one of the two", l->path);
 	}
 	if (file == FILE_GONE) {
-		log_warning("%s has lost its socket file; listening anew", l->path);
+		log_warning("%s has lost its socket file; listening anew%s", l->path,
+			    l->is_inherited ? " (restart its socket unit, which does not know)"
+					    : "");
 		close_socket(l);
 		if (open_socket(l) == 0) {
 			l->n_relistens++;

@@ -86,6 +86,18 @@ static int is_live(const char *path, enum sp_protocol protocol)
 	return 1;
 }
 
+bool sp_path_is_reachable(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_(xclosep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || strlen(path) >= sizeof(address.sun_path)) {
+		return false;
+	}
+	strcpy(address.sun_path, path);
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN;
+}
+
 static int make_dir(const char *path)
 {
 	_cleanup_(xfreep) char *dir = strdup(path);

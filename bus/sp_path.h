@@ -9,3 +9,6 @@
  * stale socket file is removed. Waits up to 500 ms for the handshake of one that lives, to leave
  * politely. 0; -EADDRINUSE: somebody listens there; -errno. Failures are logged. */
 int sp_path_prepare(const char *path, enum sp_protocol protocol);
+/* Whether connecting to path reaches a listening socket. Only for one of the own process: a bare
+ * connection is made and closed. */
+bool sp_path_is_reachable(const char *path);
