@@ -108,6 +108,11 @@ const struct cli_command cli_commands[] = {
 	  "host's\n"
 	  "  --dry-run          check and print the request, send nothing\n"
 	  "A failure tells the code, the reason, and whether a retry is safe.\n" },
+	{ "bus topology check", "[FILE]", "whether the topology is sound", cmd_bus_topology_check,
+	  "FILE instead of the one that counts. Fails if there are errors; warnings are told.\n" },
+	{ "bus topology show", "[--origin]", "all values that hold, as a topology",
+	  cmd_bus_topology_show, "  --origin  with the file and line that each value is from\n" },
+	{ "bus topology dot", "", "a picture of it, for graphviz", cmd_bus_topology_dot, NULL },
 	{ "bus monitor",
 	  "[TOPIC...] [--service SERVICE] [--filter EXPR] [--field PATH] [--count N]",
 	  "every message as it comes, a line each; gaps in red", cmd_bus_monitor,

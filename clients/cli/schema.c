@@ -15,13 +15,14 @@
 #define WORD_MAX  64  /* of words that are compared */
 
 const struct schema_topic schema_topics[] = {
-	{ "vm/<uuid>/state", "ops", "vm_state", "at each change" },
-	{ "vm/<uuid>/guest", "agent-bridge", "guest_info", "at each change, held back under load" },
-	{ "host/state", "ops", "host_state", "at each change" },
-	{ "host/sample", "ops", "host_sample", "once a second" },
-	{ "task/<id>", "ops", "task", "at each step" },
-	{ "trace/rpc/<service>", "*", "rpc_trace", "each call, while tracing is on: bus trace" },
-	{ "bus/heartbeat", "*", "heartbeat", "once a second; not in snapshots" },
+	{ "vm/<uuid>/state", "ops", "vm_state", "at each change", "" },
+	{ "vm/<uuid>/guest", "agent-bridge", "guest_info", "at each change, held back under load",
+	  "metrics" },
+	{ "host/state", "ops", "host_state", "at each change", "metrics" },
+	{ "host/sample", "ops", "host_sample", "once a second", "metrics" },
+	{ "task/<id>", "ops", "task", "at each step", "" },
+	{ "trace/rpc/<service>", "*", "rpc_trace", "each call, while tracing is on", "" },
+	{ "bus/heartbeat", "*", "heartbeat", "once a second", "" },
 };
 const size_t schema_n_topics = ARRAY_LEN(schema_topics);
 

@@ -26,7 +26,8 @@ struct schema_topic {
 	const char *pattern; /* "vm/<uuid>/state" */
 	const char *service; /* publisher; "*" = every one */
 	const char *body;    /* field of Event; NULL = not compiled in */
-	const char *note;    /* how often, what it costs; may be empty */
+	const char *note;    /* how often */
+	const char *reader;  /* the service that subscribes to it; may be empty */
 };
 extern const struct schema_topic schema_topics[];
 extern const size_t schema_n_topics;
