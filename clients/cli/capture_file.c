@@ -108,6 +108,11 @@ const char *capture_check_head(const uint8_t head[static CAPTURE_HEAD_SIZE])
 	return NULL;
 }
 
+void capture_seal(uint8_t *record, size_t len)
+{
+	put_u32(record + 4, crc32_of(record + CAPTURE_RECORD_HEAD, len - CAPTURE_RECORD_HEAD));
+}
+
 int capture_put(struct strbuf *out, const struct capture_record *r)
 {
 	size_t name = strlen(r->service);
@@ -134,7 +139,7 @@ int capture_put(struct strbuf *out, const struct capture_record *r)
 	if (r->len > 0) {
 		memcpy(p + 36 + name, r->data, r->len);
 	}
-	put_u32(p + 4, crc32_of(p + CAPTURE_RECORD_HEAD, body));
+	capture_seal(p, CAPTURE_RECORD_HEAD + body);
 	return 0;
 }
 

@@ -56,6 +56,8 @@ void capture_put_head(uint8_t out[static CAPTURE_HEAD_SIZE]);
 const char *capture_check_head(const uint8_t head[static CAPTURE_HEAD_SIZE]);
 /* Append the whole record. 0; -EINVAL for one that could not be read again; -ENOMEM. */
 int capture_put(struct strbuf *out, const struct capture_record *r);
+/* Give a whole record the checksum of its body. */
+void capture_seal(uint8_t *record, size_t len);
 /* Size of the body of a record that begins with these bytes; 0 = no record does. */
 size_t capture_body_size(const uint8_t head[static CAPTURE_RECORD_HEAD]);
 /* A record with its head, whole; *out points into it. 0; 1 = sound, but of an unknown kind;
