@@ -221,6 +221,7 @@ help:
 	@echo 'make check-xen      scenarios on a real Xen host in QEMU only'
 	@echo 'make fuzz           run the fuzz targets, FUZZ_SECONDS=60 each (clang)'
 	@echo 'make bench          figures of speed and size, each beside a peer'
+	@echo 'make bench-bus      the bus beside nng, ZeroMQ, D-Bus and NATS (make deps-bench; BENCH_ARGS=--quick)'
 	@echo 'make lint           format, clang-tidy, cppcheck, size budgets'
 	@echo 'make all            build the programs into $(BUILD)'
 	@echo 'make format         rewrite the sources with clang-format'
