@@ -158,6 +158,7 @@ int cmd_bus_ls(struct cli *cli, int argc, char **argv);
 int cmd_bus_ping(struct cli *cli, int argc, char **argv);
 int cmd_bus_describe(struct cli *cli, int argc, char **argv);
 int cmd_bus_call(struct cli *cli, int argc, char **argv);
+int cmd_bus_doctor(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_check(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_show(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_dot(struct cli *cli, int argc, char **argv);

@@ -3,6 +3,8 @@
  * The topology as it was read: whether it is sound, where each value is from,
  * and a picture of it.
  */
+#include "clients/cli/cmd_topology.h"
+
 #include <grp.h>
 #include <pwd.h>
 #include <stdarg.h>
@@ -140,6 +142,17 @@ static void check_service(const struct topology *t, size_t i, struct findings *f
 	}
 }
 
+void topology_find(const struct topology *t, struct json_object *errors,
+		   struct json_object *warnings)
+{
+	struct findings f = { errors, warnings };
+
+	topology_each_setting(t, check_setting, &f);
+	for (size_t i = 0; i < topology_n_services(t); i++) {
+		check_service(t, i, &f);
+	}
+}
+
 static int report(struct cli *cli, const struct topology *t, struct findings *f)
 {
 	size_t n_errors = json_object_array_length(f->errors);
@@ -187,10 +200,7 @@ int cmd_bus_topology_check(struct cli *cli, int argc, char **argv)
 	if (r < 0) {
 		add_lines(f.errors, errors.len ? strbuf_str(&errors) : strerror(-r));
 	} else {
-		topology_each_setting(t, check_setting, &f);
-		for (size_t i = 0; i < topology_n_services(t); i++) {
-			check_service(t, i, &f);
-		}
+		topology_find(t, f.errors, f.warnings);
 	}
 	r = report(cli, t, &f);
 	json_object_put(f.errors);

@@ -108,6 +108,9 @@ const struct cli_command cli_commands[] = {
 	  "host's\n"
 	  "  --dry-run          check and print the request, send nothing\n"
 	  "A failure tells the code, the reason, and whether a retry is safe.\n" },
+	{ "bus doctor", "", "what is wrong, and the commands that mend it", cmd_bus_doctor,
+	  "Looks at the topology, directories, services, publications, versions, clocks of other\n"
+	  "hosts, files of TLS, xenstored and the journal. Fails if there is a finding.\n" },
 	{ "bus topology check", "[FILE]", "whether the topology is sound", cmd_bus_topology_check,
 	  "FILE instead of the one that counts. Fails if there are errors; warnings are told.\n" },
 	{ "bus topology show", "[--origin]", "all values that hold, as a topology",

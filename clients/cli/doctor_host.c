@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What can be wrong with a host around the services.  Nothing is changed, and
+ * no socket of ours is connected to without a whole call; of xenstored, which
+ * is another program, a bare connection is harmless.
+ */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-journal.h>
+
+#include "clients/cli/doctor.h"
+#include "libcommon/clock.h"
+
+#define JOURNAL_HOURS	  1
+#define JOURNAL_MAX	  1000 /* entries read; more are as bad */
+#define XENSTORED_DEFAULT "/run/xenstored/socket"
+#define NSEC_PER_USEC	  1000ULL
+
+/* ---- directories ---- */
+
+static void check_directory(struct doctor *d, const char *path, bool is_needed)
+{
+	struct cli *cli = d->cli;
+	struct stat st;
+
+	if (stat(path, &st) < 0) {
+		if (errno == EACCES) {
+			doctor_find(d, "directories", path,
+				    arena_printf(&cli->arena, "namei -l %s", path),
+				    "this user cannot get there");
+		} else if (is_needed) {
+			doctor_find(d, "directories", path,
+				    arena_printf(&cli->arena, "install -d -m 0755 %s", path), "%s",
+				    strerror(errno));
+		}
+		return;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		doctor_find(d, "directories", path,
+			    arena_printf(&cli->arena, "rm %s && install -d -m 0755 %s", path, path),
+			    "is no directory");
+		return;
+	}
+	/* Who can write here can put a socket of his own in the place of a service's. */
+	if (st.st_mode & (S_IWOTH | S_IWGRP)) {
+		doctor_find(d, "directories", path,
+			    arena_printf(&cli->arena, "chmod go-w %s", path),
+			    "has mode %04o: others than its owner can replace the sockets",
+			    (unsigned int)st.st_mode & 07777);
+	}
+	if (access(path, X_OK) < 0) {
+		doctor_find(d, "directories", path, arena_printf(&cli->arena, "namei -l %s", path),
+			    "this user cannot enter it (mode %04o)",
+			    (unsigned int)st.st_mode & 07777);
+	}
+}
+
+/* Owner of the directory that a service's socket is in: root, or the service's own user. */
+static void check_owner(struct doctor *d, const struct probe *p, const char *dir)
+{
+	struct stat st;
+
+	if (p->has_uid && stat(dir, &st) == 0 && st.st_uid != 0 && st.st_uid != p->uid) {
+		doctor_find(d, "directories", dir,
+			    arena_printf(&d->cli->arena, "chown %u %s", (unsigned int)p->uid, dir),
+			    "belongs to uid %u, but %s runs as uid %u", (unsigned int)st.st_uid,
+			    p->service->name, (unsigned int)p->uid);
+	}
+}
+
+void doctor_check_directories(struct doctor *d)
+{
+	d->n_checks++;
+	check_directory(d, topology_run_dir(d->cli->topology), true);
+	for (size_t i = 0; i < d->n_probes; i++) {
+		const struct probe *p = &d->probes[i];
+		const char *slash = p->path ? strrchr(p->path, '/') : NULL;
+		const char *dir = slash ? arena_strndup(&d->cli->arena, p->path,
+							(size_t)(slash - p->path))
+					: NULL;
+
+		if (!dir || streq(dir, topology_run_dir(d->cli->topology))) {
+			continue;
+		}
+		/* A service makes its own; one that never ran is told as missing. */
+		check_directory(d, dir, false);
+		check_owner(d, p, dir);
+	}
+}
+
+/* ---- xenstored ---- */
+
+static bool is_dom0(void)
+{
+	char text[64] = "";
+	FILE *f = fopen("/proc/xen/capabilities", "re");
+	bool is_control = f && fgets(text, sizeof(text), f) && strstr(text, "control_d");
+
+	if (f) {
+		fclose(f);
+	}
+	return is_control;
+}
+
+/* Somebody listens there: 0, else errno. */
+static int try_socket(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, e;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		return ENAMETOOLONG;
+	}
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		return errno;
+	}
+	e = connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? errno : 0;
+	close(fd);
+	/* Its queue is full: it lives. Only root may connect: so it is not for us to say. */
+	return e == EAGAIN || e == EACCES ? 0 : e;
+}
+
+static const struct probe *find_service(const struct doctor *d, const char *name)
+{
+	for (size_t i = 0; i < d->n_probes; i++) {
+		if (streq(d->probes[i].service->name, name)) {
+			return &d->probes[i];
+		}
+	}
+	return NULL;
+}
+
+void doctor_check_xenstored(struct doctor *d)
+{
+	const char *path = secure_getenv("XENSTORED_PATH");
+	const struct probe *ops = find_service(d, "ops");
+	int e;
+
+	d->n_checks++;
+	if (ops && ops->stats && !probe_stat(ops->stats, "host.connected")) {
+		doctor_find(d, "host", "ops", "systemctl start xenmesh-ops-host",
+			    "its host process is away: VMs can be neither seen nor changed");
+	}
+	/* A bus of this host that has nothing to do with Xen is none of its business. */
+	if (!path && !is_dom0()) {
+		return;
+	}
+	path = path ? path : XENSTORED_DEFAULT;
+	e = try_socket(path);
+	if (e) {
+		doctor_find(d, "xenstored", path,
+			    "systemctl start xenstored (it cannot be restarted: reboot if it died)",
+			    "xenstored is absent: %s", strerror(e));
+	}
+}
+
+/* ---- the journal ---- */
+
+struct complaints {
+	unsigned int n;
+	const char *last; /* in the arena */
+};
+
+static struct complaints read_journal(struct doctor *d, sd_journal *journal, const char *unit)
+{
+	struct complaints c = { .n = 0 };
+	uint64_t since_us = (clock_real_ns() - JOURNAL_HOURS * 3600 * NSEC_PER_SEC) / NSEC_PER_USEC;
+
+	sd_journal_flush_matches(journal);
+	for (char priority = '0'; priority <= '3'; priority++) {
+		char match[] = "PRIORITY=?";
+
+		match[sizeof(match) - 2] = priority;
+		if (sd_journal_add_match(journal, match, 0) < 0) {
+			return c;
+		}
+	}
+	if (sd_journal_add_match(journal,
+				 arena_printf(&d->cli->arena, "_SYSTEMD_UNIT=%s.service", unit),
+				 0) < 0 ||
+	    sd_journal_seek_realtime_usec(journal, since_us) < 0) {
+		return c;
+	}
+	while (c.n < JOURNAL_MAX && sd_journal_next(journal) > 0) {
+		const void *data;
+		size_t len;
+
+		c.n++;
+		if (!sd_journal_get_data(journal, "MESSAGE", &data, &len) && len >= 8) {
+			c.last = cli_text(d->cli, (const char *)data + 8, MIN(len - 8, 200));
+		}
+	}
+	return c;
+}
+
+void doctor_check_journal(struct doctor *d)
+{
+	sd_journal *journal = NULL;
+
+	d->n_checks++;
+	/* Without a journal, or the right to read it, there is nothing to tell. */
+	if (sd_journal_open(&journal, SD_JOURNAL_LOCAL_ONLY) < 0) {
+		return;
+	}
+	for (size_t i = 0; i < d->n_probes; i++) {
+		const char *name = d->probes[i].service->name;
+		const char *unit = arena_printf(&d->cli->arena, "xenmesh-%s", name);
+		struct complaints c;
+
+		if (!unit || strchr(name, '/')) {
+			continue;
+		}
+		c = read_journal(d, journal, unit);
+		if (c.n) {
+			doctor_find(d, "journal", name,
+				    arena_printf(&d->cli->arena,
+						 "journalctl -u %s -p err --since -%dh", unit,
+						 JOURNAL_HOURS),
+				    "%u errors in the last hour, the last: %s", c.n,
+				    c.last ? c.last : "?");
+		}
+	}
+	sd_journal_close(journal);
+}
