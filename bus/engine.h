@@ -2,9 +2,9 @@
 #pragma once
 /*
  * Transport engines.  The rest of bus/ sees sockets of four kinds on an
- * sd-event loop; how SP bytes move is the engine's business.  engine_sp.c does
- * ipc://, engine_nng.c, the only file that includes nng headers, tcp://.  All
- * callbacks come from the loop.
+ * sd-event loop; how SP bytes move is the engine's business: engine_sp.c does
+ * it in the loop's own thread, engine_nng.c with nng's.  Both do ipc://,
+ * tcp:// and tls+tcp://.  All callbacks come from the loop.
  *
  * What an engine promises:
  *  - a message larger than max_message never reaches anybody and costs no memory to speak of;
@@ -31,6 +31,10 @@ struct bus_peer {
 	size_t n_gids;
 	int role;	   /* enum bus_role, as `admit` has set it; ROLE_NONE without one */
 	bool is_plain_tcp; /* unauthenticated network: no mutating call */
+	/* TLS: the authority of [tls] vouches for the name and, before `admit`, for the role. nng
+	 * does not show the certificate: then it is an observer without a name. */
+	bool has_cert;
+	char name[48]; /* CN of the certificate, printable; the address of plain tcp; or empty */
 };
 
 /* Where an answer goes (REP), or what it answers (REQ): opaque bytes of the engine. */
@@ -40,6 +44,7 @@ struct bus_route {
 };
 
 struct bus_socket;
+struct bus_tls;
 
 struct bus_socket_handler {
 	/* Listening: asked once for each connection, as soon as it is known who it is. Sets
@@ -59,6 +64,7 @@ struct bus_socket_options {
 	unsigned int queue;	   /* messages held per peer before dropping (PUB) or EAGAIN */
 	const char *const *topics; /* SUB: byte prefixes */
 	size_t n_topics;
+	struct bus_tls *tls; /* for tls+tcp://, or NULL; the socket takes a reference */
 };
 
 struct bus_socket_stats {
@@ -68,12 +74,21 @@ struct bus_socket_stats {
 	uint64_t drops;	    /* PUB: messages that subscribers were too slow for, one each */
 };
 
+/* How one peer keeps up. */
+struct bus_peer_stats {
+	struct bus_peer peer;
+	uint64_t dropped; /* publications it was too slow for */
+	size_t queued, queued_bytes;
+	size_t high_bytes; /* most that ever waited */
+};
+
 struct bus_engine {
 	const char *name;
 	int (*open)(struct bus_socket **out, sd_event *loop, enum bus_kind kind,
 		    const struct bus_socket_options *options,
 		    const struct bus_socket_handler *handler, void *userdata);
-	/* May be called for several URLs. -EADDRINUSE when another live process has it. ipc socket
+	/* May be called for several URLs. -EADDRINUSE when another live process has it; -ENOKEY:
+	 * tls+tcp:// without usable files of [tls] (logged). ipc socket
 	 * files get mode 0666: the directory's mode and [access] decide, not the file. */
 	int (*listen)(struct bus_socket *s, const char *url);
 	/* Non-blocking; reconnects for ever (100 ms .. 1 s). */
@@ -82,12 +97,12 @@ struct bus_engine {
 	 */
 	int (*send)(struct bus_socket *s, struct bus_route *route, const void *data, size_t len);
 	void (*stats)(const struct bus_socket *s, struct bus_socket_stats *out);
+	/* Of each peer that is connected; NULL for an engine that does not know. */
+	void (*peers)(const struct bus_socket *s,
+		      void (*fn)(const struct bus_peer_stats *p, void *userdata), void *userdata);
 	/* NULL is allowed; no callback comes after it. */
 	void (*close)(struct bus_socket *s);
 };
 
 extern const struct bus_engine bus_engine_nng;
-extern const struct bus_engine bus_engine_sp; /* ipc:// only, without threads */
-
-/* The engine for a URL's scheme; NULL for an unknown scheme. */
-const struct bus_engine *bus_engine_for(const char *url);
+extern const struct bus_engine bus_engine_sp;

@@ -1,41 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The engine of ipc://: PUB, SUB, REP and REQ as nng speaks them, in the
- * loop's own thread.
+ * The engine of ours: PUB, SUB, REP and REQ as nng speaks them, in the loop's
+ * own thread.  A name that has to be looked up gets a thread for that time.
  *
  * Invariants:
  *  - REP: a route is the id of the connection and the words of the request up
  *    to its number; an answer to a connection that went is dropped;
  *  - REQ: what was not written when its connection goes is gone with it.
  */
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include "bus/engine.h"
+#include "bus/sp_dialer.h"
 #include "bus/sp_listener.h"
 #include "bus/sp_pool.h"
-#include "libcommon/clock.h"
+#include "bus/sp_tcp.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "libcommon/uuid.h"
 
-#define SEND_MAX	 (16U << 20) /* four times the largest message of the bus */
-#define QUEUE_MAX	 8192U
-#define WORD		 4
-#define HOPS_MAX	 12 /* words of a route; with the id it is 56 bytes */
-#define RECONNECT_MIN_MS 100
-#define RECONNECT_MAX_MS 1000
-#define REDIAL_FIRST_MS	 10 /* after a connection that had lasted */
-
-struct dialer {
-	struct list link;
-	struct bus_socket *socket;
-	char *path;
-	struct sp_conn *conn; /* NULL: none at the moment */
-	uint64_t up_since_ns; /* 0 = not up */
-	uint64_t delay_ms;
-	sd_event_source *timer;
-};
+#define SEND_MAX  (16U << 20) /* four times the largest message of the bus */
+#define QUEUE_MAX 8192U
+#define WORD	  4
+#define HOPS_MAX  12 /* words of a route; with the id it is 56 bytes */
 
 struct topic {
 	char *prefix;
@@ -48,7 +33,7 @@ struct bus_socket {
 	void *userdata;
 	size_t max_message; /* without the header */
 	struct sp_pool pool;
-	struct list listeners;
+	struct list listeners, tcp_listeners;
 	struct list dialers;
 	struct topic *topics; /* SUB */
 	size_t n_topics;
@@ -190,80 +175,16 @@ static int on_frame(struct sp_conn *c, const uint8_t *data, size_t len, void *us
 
 /* ---- dialling ---- */
 
-static void redial_later(struct dialer *d);
-
-static int try_connect(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int r;
-
-	if (fd < 0) {
-		return err_errno();
-	}
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		r = err_errno();
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
-static void connect_now(struct dialer *d)
-{
-	int r = try_connect(d->path);
-
-	if (r >= 0) {
-		r = sp_pool_add(&d->socket->pool, r, false, &d->conn);
-	}
-	if (r < 0) {
-		log_debug("cannot connect to %s: %s", d->path, err_text(r));
-		d->conn = NULL;
-		redial_later(d);
-		return;
-	}
-	d->conn->owner = d;
-}
-
-static int on_redial(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
-{
-	connect_now(userdata);
-	return 0;
-}
-
-/* With a quarter more or less, so that the clients of a service do not come all at once. */
-static void redial_later(struct dialer *d)
-{
-	uint64_t now = clock_boot_ns();
-	uint64_t delay_us;
-	uint32_t dice;
-	int r;
-
-	if (d->up_since_ns && now - d->up_since_ns >= RECONNECT_MAX_MS * NSEC_PER_MSEC) {
-		d->delay_ms = REDIAL_FIRST_MS;
-	} else {
-		d->delay_ms = MIN(MAX(2 * d->delay_ms, RECONNECT_MIN_MS), RECONNECT_MAX_MS);
-	}
-	d->up_since_ns = 0;
-	random_bytes(&dice, sizeof(dice));
-	delay_us = d->delay_ms * USEC_PER_MSEC * (75 + dice % 51) / 100;
-	r = loop_after(d->socket->pool.loop, &d->timer, MIN(delay_us, USEC_PER_SEC), on_redial, d);
-	if (r < 0) {
-		log_error("cannot arm the timer to connect to %s again: %s", d->path, err_text(r));
-	}
-}
-
 static void on_up(struct sp_conn *c, void *userdata)
 {
 	struct bus_socket *s = userdata;
-	struct dialer *d = c->owner;
+	struct sp_dialer *d = c->owner;
 
 	enter(s);
 	if (d) {
 		struct bus_peer info = c->info;
 
-		d->up_since_ns = clock_boot_ns();
+		sp_dialer_on_up(d);
 		tell_link(s, &info, true);
 	}
 	leave(s);
@@ -273,12 +194,11 @@ static void on_down(struct sp_conn *c, bool was_up, void *userdata)
 {
 	struct bus_socket *s = userdata;
 	struct bus_peer info = c->info;
-	struct dialer *d = c->owner;
+	struct sp_dialer *d = c->owner;
 
 	enter(s);
 	if (d) {
-		d->conn = NULL;
-		redial_later(d);
+		sp_dialer_on_down(d);
 	}
 	if (d ? was_up : c->is_announced) {
 		tell_link(s, &info, false);
@@ -286,46 +206,19 @@ static void on_down(struct sp_conn *c, bool was_up, void *userdata)
 	leave(s);
 }
 
-static void dialer_free(struct dialer *d)
-{
-	list_unlink(&d->link);
-	sd_event_source_disable_unref(d->timer);
-	free(d->path);
-	free(d);
-}
-
-static const char *path_of(const char *url)
-{
-	return str_starts(url, "ipc://") ? url + strlen("ipc://") : NULL;
-}
-
 static int engine_dial(struct bus_socket *s, const char *url)
 {
-	const char *path = path_of(url);
-	struct dialer *d;
+	struct sp_dialer *d;
+	int r;
 
-	if (!path) {
-		return -EPROTONOSUPPORT;
-	}
-	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
-		return -ENAMETOOLONG;
-	}
 	if (s->kind == BUS_REQ && !list_is_empty(&s->dialers)) {
 		return -EALREADY; /* a request goes to one place */
 	}
-	d = calloc(1, sizeof(*d));
-	if (!d) {
-		return -ENOMEM;
+	r = sp_dialer_new(&d, &s->pool, url);
+	if (r == 0) {
+		list_append(&s->dialers, &d->link);
 	}
-	d->socket = s;
-	d->path = strdup(path);
-	if (!d->path) {
-		free(d);
-		return -ENOMEM;
-	}
-	list_append(&s->dialers, &d->link);
-	connect_now(d);
-	return 0;
+	return r;
 }
 
 /* ---- listening ---- */
@@ -337,26 +230,50 @@ static bool on_admit(struct bus_peer *peer, void *userdata)
 	return !s->handler.admit || s->handler.admit(peer, s->userdata);
 }
 
-static void on_accept(struct sp_listener *l, int fd, void *userdata)
+static void join(struct bus_socket *s, int fd, enum sp_scheme scheme, const char *where)
 {
-	struct bus_socket *s = userdata;
-	int r = sp_pool_add(&s->pool, fd, true, NULL);
+	const struct sp_pool_join how = { .scheme = scheme, .is_accepted = true };
+	int r = sp_pool_add(&s->pool, fd, &how, NULL);
 
 	if (r < 0) {
-		log_debug("%s: a connection was turned away: %s", l->path, err_text(r));
+		log_debug("%s: a connection was turned away: %s", where, err_text(r));
 	}
+}
+
+static void on_accept(struct sp_listener *l, int fd, void *userdata)
+{
+	join(userdata, fd, SP_IPC, l->path);
+}
+
+static void on_tcp_accept(struct sp_tcp_listener *l, int fd, void *userdata)
+{
+	join(userdata, fd, l->where.scheme, l->url);
+}
+
+static int listen_tcp(struct bus_socket *s, const char *url, const struct sp_address *where)
+{
+	struct sp_tcp_listener *l;
+	int r = where->scheme == SP_TLS ? sp_pool_prepare_tls(&s->pool, url) : 0;
+
+	if (r == 0) {
+		r = sp_tcp_listener_new(&l, s->pool.loop, url, where, on_tcp_accept, s);
+	}
+	if (r == 0) {
+		list_append(&s->tcp_listeners, &l->link);
+	}
+	return r;
 }
 
 static int engine_listen(struct bus_socket *s, const char *url)
 {
-	const char *path = path_of(url);
+	struct sp_address where;
 	struct sp_listener *l;
-	int r;
+	int r = sp_address_parse(&where, url);
 
-	if (!path) {
-		return -EPROTONOSUPPORT;
+	if (r < 0 || where.scheme != SP_IPC) {
+		return r < 0 ? r : listen_tcp(s, url, &where);
 	}
-	r = sp_listener_new(&l, s->pool.loop, path, s->pool.peer_protocol, on_accept, s);
+	r = sp_listener_new(&l, s->pool.loop, where.path, s->pool.peer_protocol, on_accept, s);
 	if (r == 0) {
 		list_append(&s->listeners, &l->link);
 	}
@@ -406,7 +323,7 @@ static int send_answer(struct bus_socket *s, const struct bus_route *route, cons
 
 static int send_request(struct bus_socket *s, struct bus_route *route, const void *data, size_t len)
 {
-	const struct dialer *d = list_first(&s->dialers, struct dialer, link);
+	const struct sp_dialer *d = list_first(&s->dialers, struct sp_dialer, link);
 	uint32_t id = ++s->next_request | 0x80000000U;
 	const uint8_t bytes[WORD] = { (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
 				      (uint8_t)id };
@@ -492,10 +409,14 @@ static void engine_close(struct bus_socket *s)
 	list_for_each_safe (i, &s->listeners) {
 		sp_listener_free(list_entry(i, struct sp_listener, link));
 	}
+	list_for_each_safe (k, &s->tcp_listeners) {
+		sp_tcp_listener_free(list_entry(k, struct sp_tcp_listener, link));
+	}
 	list_for_each_safe (j, &s->dialers) {
-		dialer_free(list_entry(j, struct dialer, link));
+		sp_dialer_free(list_entry(j, struct sp_dialer, link));
 	}
 	sp_pool_deinit(&s->pool);
+	s->pool.tls = bus_tls_unref(s->pool.tls);
 	for (size_t i = 0; i < s->n_topics; i++) {
 		free(s->topics[i].prefix);
 	}
@@ -528,9 +449,11 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	s->userdata = userdata;
 	random_bytes(&s->next_request, sizeof(s->next_request));
 	list_init(&s->listeners);
+	list_init(&s->tcp_listeners);
 	list_init(&s->dialers);
 	s->pool = (struct sp_pool){
 		.loop = loop,
+		.tls = bus_tls_ref(options->tls),
 		.protocol = protocols[kind][0],
 		.peer_protocol = protocols[kind][1],
 		.max_message = options->max_message + header_max(kind),
@@ -559,6 +482,25 @@ static void engine_stats(const struct bus_socket *s, struct bus_socket_stats *ou
 	}
 }
 
+static void engine_peers(const struct bus_socket *s,
+			 void (*fn)(const struct bus_peer_stats *p, void *userdata), void *userdata)
+{
+	list_for_each (i, &s->pool.conns) {
+		const struct sp_conn *c = list_entry(i, struct sp_conn, by_pool);
+		const struct bus_peer_stats stats = {
+			.peer = c->info,
+			.dropped = c->n_dropped,
+			.queued = c->n_queued,
+			.queued_bytes = c->bytes_queued,
+			.high_bytes = c->bytes_high,
+		};
+
+		if (c->is_up) {
+			fn(&stats, userdata);
+		}
+	}
+}
+
 const struct bus_engine bus_engine_sp = {
 	.name = "sp",
 	.open = engine_open,
@@ -566,5 +508,6 @@ const struct bus_engine bus_engine_sp = {
 	.dial = engine_dial,
 	.send = engine_send,
 	.stats = engine_stats,
+	.peers = engine_peers,
 	.close = engine_close,
 };

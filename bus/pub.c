@@ -17,6 +17,8 @@
  */
 #include "bus/pub.h"
 
+#include <stdio.h>
+
 #include "bus/bind.h"
 #include "bus/codes.h"
 #include "bus/limits.h"
@@ -72,12 +74,10 @@ struct bus_pub {
 
 static void send_all(struct bus_pub *p, const void *message, size_t len)
 {
-	for (size_t i = 0; i < p->binding.n; i++) {
-		struct bus_bound *b = &p->binding.bound[i];
+	const struct bus_binding *b = &p->binding;
 
-		if (b->engine->send(b->socket, NULL, message, len) < 0) {
-			p->n_send_failures++; /* subscribers see the gap and ask */
-		}
+	if (b->engine->send(b->socket, NULL, message, len) < 0) {
+		p->n_send_failures++; /* subscribers see the gap and ask */
 	}
 }
 
@@ -410,7 +410,10 @@ static bool admit(struct bus_peer *peer, void *userdata)
 
 	if (!peer->has_creds) {
 		peer->role = peer->is_plain_tcp ? ROLE_OBSERVER : peer->role;
-		return true;
+		if (peer->role < ROLE_OBSERVER) {
+			log_info("%s may not subscribe; its certificate has no role", peer->name);
+		}
+		return peer->role >= ROLE_OBSERVER;
 	}
 	peer->role = p->topology ? topology_role(p->topology, peer->uid, peer->gid, peer->gids,
 						 peer->n_gids)
@@ -491,6 +494,83 @@ size_t bus_pub_n_topics(const struct bus_pub *p)
 	return map_size(&p->topics) - p->n_tombstones;
 }
 
+/* Those of one process together: the name has only its pid. */
+struct peer_row {
+	pid_t pid;
+	struct bus_peer_stats sum;
+};
+
+struct peer_rows {
+	struct peer_row rows[BUS_STATS_PEERS];
+	size_t n;
+};
+
+static bool is_behind(const struct bus_peer_stats *p)
+{
+	return p->dropped > 0 || p->queued > 0;
+}
+
+/* When there is no room, one that is behind takes the place of one that is not. */
+static void add_peer(const struct bus_peer_stats *p, void *userdata)
+{
+	struct peer_rows *rows = userdata;
+	struct peer_row *row = NULL;
+
+	for (size_t i = 0; i < rows->n; i++) {
+		if (rows->rows[i].pid == p->peer.pid) {
+			struct bus_peer_stats *sum = &rows->rows[i].sum;
+
+			sum->dropped += p->dropped;
+			sum->queued += p->queued;
+			sum->queued_bytes += p->queued_bytes;
+			sum->high_bytes = MAX(sum->high_bytes, p->high_bytes);
+			return;
+		}
+		if (!is_behind(&rows->rows[i].sum) && is_behind(p)) {
+			row = &rows->rows[i];
+		}
+	}
+	if (rows->n < BUS_STATS_PEERS) {
+		row = &rows->rows[rows->n++];
+	}
+	if (row) {
+		*row = (struct peer_row){ p->peer.pid, *p };
+	}
+}
+
+static void peer_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
+{
+	struct peer_rows rows = { .n = 0 };
+
+	for (size_t i = 0; i < p->binding.n; i++) {
+		const struct bus_bound *b = &p->binding.bound[i];
+
+		if (b->engine->peers) {
+			b->engine->peers(b->socket, add_peer, &rows);
+		}
+	}
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct bus_peer_stats *s = &rows.rows[i].sum;
+		const struct {
+			const char *name;
+			uint64_t value;
+		} stats[] = {
+			{ "dropped", s->dropped },
+			{ "queued", s->queued },
+			{ "queued_bytes", s->queued_bytes },
+			{ "high_bytes", s->high_bytes },
+		};
+
+		for (size_t j = 0; j < ARRAY_LEN(stats); j++) {
+			char name[64];
+
+			snprintf(name, sizeof(name), "pub.peer.%d.%s", (int)rows.rows[i].pid,
+				 stats[j].name);
+			fn(name, stats[j].value, userdata);
+		}
+	}
+}
+
 void bus_pub_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
 {
 	struct bus_socket_stats s;
@@ -508,4 +588,6 @@ void bus_pub_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
 	fn("pub.full_pages", p->n_full_pages, userdata);
 	fn("pub.subscribers", s.peers, userdata);
 	fn("pub.relistens", s.relistens, userdata);
+	fn("pub.dropped", s.drops, userdata);
+	peer_stats(p, fn, userdata);
 }

@@ -39,6 +39,8 @@ int bus_pub_changes(struct bus_pub *p, const void *instance, size_t instance_len
 int bus_pub_snapshot(struct bus_pub *p, uint64_t after_seq, char *const *prefixes,
 		     size_t n_prefixes, uint8_t **out, size_t *len);
 
-/* "pub.events", "pub.bytes", "pub.topics", ... */
+/* "pub.events", "pub.bytes", "pub.topics", ...; of at most BUS_STATS_PEERS subscribers, of those
+ * that are behind first, "pub.peer.PID.dropped", ".queued", ".queued_bytes" and ".high_bytes" (most
+ * that ever waited): what a process with several connections has on all of them. */
 typedef void (*bus_stat_fn)(const char *name, uint64_t value, void *userdata);
 void bus_pub_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata);

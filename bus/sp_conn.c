@@ -15,6 +15,7 @@
 
 #include "bus/limits.h"
 #include "bus/sp_pool.h"
+#include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
@@ -22,7 +23,8 @@
 #define FRAMES_A_TURN 64 /* so that the others live */
 #define WRITES_A_TURN 4
 #define IOVS	      16
-#define ANSWERS_BYTES (16U << 20) /* of one peer: four of the largest */
+#define STALL_TOLD_NS (10 * NSEC_PER_SEC) /* one that goes on is told by then */
+#define ANSWERS_BYTES (16U << 20)	  /* of one peer: four of the largest */
 
 struct sp_queued {
 	struct list link;
@@ -66,6 +68,60 @@ static void unqueue(struct sp_conn *c, struct sp_queued *q)
 	free(q);
 }
 
+/* ---- subscribers that are too slow ---- */
+
+static void tell_stall(struct sp_conn *c, uint64_t now)
+{
+	c->stall.is_told = true;
+	log_warning("the subscriber pid %d of uid %u reads too slowly: %llu events dropped for it "
+		    "within %llu ms; it notices the gap and asks for what it missed",
+		    (int)c->info.pid, (unsigned int)c->info.uid,
+		    (unsigned long long)c->stall.n_dropped,
+		    (unsigned long long)((now - c->stall.since_ns) / NSEC_PER_MSEC));
+}
+
+/* A message was dropped. Told once, at the end, or when it lasts. */
+static void note_drop(struct sp_conn *c)
+{
+	uint64_t now = clock_boot_ns();
+
+	if (c->stall.since_ns == 0) {
+		c->stall.since_ns = now;
+	}
+	c->n_dropped++;
+	c->stall.n_dropped++;
+	c->pool->n_dropped++;
+	if (!c->stall.is_told && now - c->stall.since_ns > STALL_TOLD_NS) {
+		tell_stall(c, now);
+	}
+}
+
+static void end_stall(struct sp_conn *c)
+{
+	if (c->stall.since_ns != 0 && !c->stall.is_told) {
+		tell_stall(c, clock_boot_ns());
+	}
+	memset(&c->stall, 0, sizeof(c->stall));
+}
+
+/* Subscribers share what waits, but each keeps the message alive of which it has a part: that one
+ * is charged to its user. 0; -ENOBUFS: more than the share of the user. */
+static int settle_out(struct sp_conn *c)
+{
+	const struct sp_queued *first = list_first(&c->queue, struct sp_queued, link);
+	size_t held = c->pool->drop_oldest && first && c->n_written > 0 ? first->message->len : 0;
+
+	if (held > c->charged_out &&
+	    !quota_take(&c->pool->quota, c->user, QUOTA_BYTES, held - c->charged_out)) {
+		return -ENOBUFS;
+	}
+	if (held < c->charged_out) {
+		quota_give(&c->pool->quota, c->user, QUOTA_BYTES, c->charged_out - held);
+	}
+	c->charged_out = held;
+	return 0;
+}
+
 static void watch(struct sp_conn *c, uint32_t events)
 {
 	if (c->events != events && sd_event_source_set_io_events(c->io, events) >= 0) {
@@ -96,8 +152,7 @@ static bool make_room(struct sp_conn *c, size_t len)
 			break;
 		}
 		unqueue(c, list_entry(oldest, struct sp_queued, link));
-		c->n_dropped++;
-		c->pool->n_dropped++;
+		note_drop(c);
 	}
 	return true;
 }
@@ -125,6 +180,7 @@ static int enqueue(struct sp_conn *c, struct sp_outgoing *o)
 	list_append(&c->queue, &q->link);
 	c->n_queued++;
 	c->bytes_queued += total;
+	c->bytes_high = MAX(c->bytes_high, c->bytes_queued);
 	watch(c, EPOLLIN | EPOLLOUT);
 	return 0;
 }
@@ -166,6 +222,11 @@ int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o)
 	r = enqueue(c, o);
 	if (r == 0) {
 		c->n_written = c->n_queued == 1 ? (size_t)n : c->n_written;
+		r = settle_out(c);
+		if (r < 0) {
+			sp_conn_break(c);
+			return -EPIPE;
+		}
 	} else if (n > 0) {
 		sp_conn_break(c);
 		return -EPIPE;
@@ -209,8 +270,9 @@ static int flush(struct sp_conn *c)
 	}
 	if (c->n_queued == 0) {
 		watch(c, EPOLLIN);
+		end_stall(c);
 	}
-	return 0;
+	return settle_out(c);
 }
 
 /* ---- reading ---- */
@@ -469,8 +531,9 @@ void sp_conn_free(struct sp_conn *c)
 		list_for_each_safe (i, &c->queue) {
 			unqueue(c, list_entry(i, struct sp_queued, link));
 		}
-		quota_give(&c->pool->quota, c->user, QUOTA_BYTES, c->charged_in);
-		c->charged_in = 0;
+		quota_give(&c->pool->quota, c->user, QUOTA_BYTES, c->charged_in + c->charged_out);
+		c->charged_in = c->charged_out = 0;
+		end_stall(c);
 		sp_pool_leave(c->pool, c);
 	}
 	if (c->depth == 0) {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * One connection that speaks SP over a unix stream socket: handshake, frames
- * in, frames out.  Nothing blocks.
+ * One connection that speaks SP over a stream: handshake, frames in, frames
+ * out.  Nothing blocks.
  */
 #include <systemd/sd-event.h>
 
 #include "bus/engine.h"
 #include "bus/sp_frame.h"
+#include "bus/sp_stream.h"
 #include "libcommon/list.h"
 
 struct sp_pool;
@@ -21,8 +22,11 @@ struct sp_conn {
 	gid_t *gids; /* of info */
 	void *owner; /* of the pool's owner */
 	bool is_announced;
+	bool is_accepted; /* by a listener; else dialled */
 
-	int fd;
+	struct sp_stream stream;
+	bool is_open; /* the stream takes bytes */
+	bool is_bare; /* frames have no type byte: tcp */
 	sd_event_source *io, *kick;
 	uint32_t events; /* of io */
 	unsigned int depth;
@@ -40,8 +44,16 @@ struct sp_conn {
 
 	struct list queue; /* of struct sp_queued */
 	size_t n_queued, bytes_queued;
-	size_t n_written; /* of the first of them */
+	size_t n_written;   /* of the first of them */
+	size_t bytes_high;  /* most that ever waited */
+	size_t charged_out; /* to user: a publication that has been written in part */
 	uint64_t n_dropped;
+	/* The time in which a subscriber has to be dropped for, until it has read all. */
+	struct {
+		uint64_t since_ns; /* 0: it keeps up */
+		uint64_t n_dropped;
+		bool is_told;
+	} stall;
 };
 
 /* A message on its way to one or many connections. */

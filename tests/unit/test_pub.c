@@ -4,6 +4,7 @@
  * Snapshot and Changes.
  */
 #include <nng/nng.h>
+#include <sys/wait.h>
 
 #include "bus/engine.h"
 #include "bus/limits.h"
@@ -431,6 +432,157 @@ static void test_snapshot_pages(void)
 	tear_down(&f);
 }
 
+/* ---- subscribers that are too slow ---- */
+
+static struct {
+	size_t n_warnings;
+	char last[512];
+	uint64_t dropped, queued_bytes, high_bytes, all_dropped;
+	size_t n_named;
+} seen;
+
+static void keep_log(enum log_level level, const char *message,
+		     const struct log_field *fields _unused_, size_t n_fields _unused_)
+{
+	if (level == LOG_LEVEL_WARNING) {
+		seen.n_warnings++;
+		snprintf(seen.last, sizeof(seen.last), "%s", message);
+	}
+}
+
+static void keep_stat(const char *name, uint64_t value, void *userdata _unused_)
+{
+	char own[64];
+	const char *counter = name + snprintf(own, sizeof(own), "pub.peer.%d.", (int)getpid());
+
+	seen.all_dropped = streq(name, "pub.dropped") ? value : seen.all_dropped;
+	seen.n_named += str_starts(name, "pub.peer.");
+	if (!str_starts(name, own)) {
+		return;
+	}
+	seen.dropped = streq(counter, "dropped") ? value : seen.dropped;
+	seen.queued_bytes = streq(counter, "queued_bytes") ? value : seen.queued_bytes;
+	seen.high_bytes = streq(counter, "high_bytes") ? value : seen.high_bytes;
+}
+
+static int join(struct fixture *f)
+{
+	int fd = bus_raw_connect(f->url + strlen("ipc://"));
+
+	CU_ASSERT(bus_raw_handshake(f->loop, fd, 0x21));
+	bus_run_for(f->loop, 20);
+	return fd;
+}
+
+/* What it lost is counted by its name, in the sum, and told once for a stall. */
+static void test_slow_subscriber(void)
+{
+	enum { N = 100, SIZE = 1 << 20 };
+	static uint8_t buffer[SIZE];
+	char who[64];
+	struct fixture f;
+	int fd;
+
+	set_up(&f);
+	log_set_sink(keep_log);
+	seen.n_warnings = 0;
+	fd = join(&f);
+	for (int i = 0; i < N; i++) {
+		CU_ASSERT_EQUAL(publish(&f, "vm/a/state", SIZE), 0);
+	}
+	bus_pub_stats(f.pub, keep_stat, NULL);
+	CU_ASSERT(seen.dropped >= N - 65 && seen.dropped < N);
+	CU_ASSERT_EQUAL(seen.all_dropped, seen.dropped);
+	CU_ASSERT(seen.queued_bytes <= BUS_SUBSCRIBER_BYTES);
+	CU_ASSERT(seen.queued_bytes > BUS_SUBSCRIBER_BYTES - 2 * SIZE);
+	CU_ASSERT(seen.high_bytes >= seen.queued_bytes);
+	CU_ASSERT(seen.high_bytes <= BUS_SUBSCRIBER_BYTES);
+	CU_ASSERT_EQUAL(seen.n_warnings, 0);
+	for (uint64_t end = clock_boot_ns() + 5 * NSEC_PER_SEC;
+	     seen.queued_bytes > 0 && clock_boot_ns() < end;) {
+		if (recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT) < 0) {
+			bus_pub_stats(f.pub, keep_stat, NULL);
+		}
+		sd_event_run(f.loop, 1000);
+	}
+	CU_ASSERT_EQUAL(seen.queued_bytes, 0);
+	CU_ASSERT_EQUAL(seen.n_warnings, 1);
+	snprintf(who, sizeof(who), "pid %d of uid %u reads too slowly: %llu events", (int)getpid(),
+		 (unsigned int)geteuid(), (unsigned long long)seen.dropped);
+	CU_ASSERT_PTR_NOT_NULL(strstr(seen.last, who));
+	/* The next stall is another one; it ends with the connection. */
+	for (int i = 0; i < N; i++) {
+		CU_ASSERT_EQUAL(publish(&f, "vm/a/state", SIZE), 0);
+	}
+	close(fd);
+	bus_run_for(f.loop, 50);
+	CU_ASSERT_EQUAL(seen.n_warnings, 2);
+	log_set_sink(NULL);
+	tear_down(&f);
+}
+
+static void count_subscribers(const char *name, uint64_t value, void *userdata)
+{
+	if (streq(name, "pub.subscribers")) {
+		*(uint64_t *)userdata = value;
+	}
+}
+
+/* In a process of its own, until the publisher hangs up. */
+static void subscribe_and_wait(const struct fixture *f)
+{
+	const uint8_t hello[] = { 0, 'S', 'P', 0, 0, 0x21, 0, 0 };
+	int fd = bus_raw_connect(f->url + strlen("ipc://"));
+	uint8_t bytes[256];
+
+	bus_raw_send(fd, hello, sizeof(hello));
+	while (recv(fd, bytes, sizeof(bytes), 0) > 0) {
+	}
+	_exit(EXIT_SUCCESS);
+}
+
+/* Only so many have a name in the stats, and one that is behind is among them. */
+static void test_many_subscribers(void)
+{
+	enum { N = BUS_STATS_PEERS + 8, SIZE = 1 << 20 };
+	uint64_t n_up = 0;
+	struct fixture f;
+	pid_t pids[N];
+	int fd;
+
+	set_up(&f);
+	log_set_sink(keep_log);
+	for (size_t i = 0; i < N; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			subscribe_and_wait(&f);
+		}
+	}
+	for (int i = 0; i < 250 && n_up < N; i++) {
+		bus_run_for(f.loop, 20);
+		bus_pub_stats(f.pub, count_subscribers, &n_up);
+	}
+	CU_ASSERT_EQUAL(n_up, N);
+	fd = join(&f);
+	CU_ASSERT_EQUAL(publish(&f, "vm/a/state", SIZE), 0);
+	/* Until the others have read it. */
+	seen.queued_bytes = 0;
+	for (int i = 0; i < 250 && seen.queued_bytes == 0; i++) {
+		bus_run_for(f.loop, 20);
+		seen.n_named = 0;
+		bus_pub_stats(f.pub, keep_stat, NULL);
+	}
+	CU_ASSERT_EQUAL(seen.n_named, 4 * BUS_STATS_PEERS);
+	CU_ASSERT(seen.queued_bytes > 0);
+	close(fd);
+	f.pub = bus_pub_free(f.pub);
+	for (size_t i = 0; i < N; i++) {
+		CU_ASSERT_EQUAL(waitpid(pids[i], NULL, 0), pids[i]);
+	}
+	log_set_sink(NULL);
+	tear_down(&f);
+}
+
 static void test_address_in_use(void)
 {
 	struct bus_pub *second = NULL;
@@ -454,6 +606,8 @@ int main(void)
 		UNIT_TEST(test_tombstones_are_bounded),
 		UNIT_TEST(test_pages_while_it_changes),
 		UNIT_TEST(test_snapshot_pages),
+		UNIT_TEST(test_slow_subscriber),
+		UNIT_TEST(test_many_subscribers),
 		UNIT_TEST(test_address_in_use),
 	};
 	int status;
