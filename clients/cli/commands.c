@@ -172,8 +172,12 @@ const struct cli_command cli_commands[] = {
 	  "  --data JSON, -j  the event: {\"task\": {\"id\": \"1\"}}\n"
 	  "  --for S          how long (2500ms)\n"
 	  "  --i-know         also in place of a service of this host itself\n" },
-	{ "bus stats", "SERVICE [PREFIX]", "counters of a service", cmd_bus_stats, NULL },
-	{ "bus log-level", "SERVICE error|warning|info|debug", "change a service's log level",
-	  cmd_bus_log_level, NULL },
+	{ "bus snapshot", "[SERVICE...] [TOPIC...]", "the state that services hold, a line a topic",
+	  cmd_bus_snapshot, NULL },
+	{ "bus stats", "SERVICE [PREFIX] [--openmetrics]", "counters of a service", cmd_bus_stats,
+	  "  --prefix PREFIX  those whose names begin so, as the second argument\n"
+	  "  --openmetrics    for Prometheus and the like\n" },
+	{ "bus log-level", "SERVICE error|warning|notice|info|debug",
+	  "change a service's log level", cmd_bus_log_level, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
