@@ -70,9 +70,11 @@ int log_level_parse(const char *text, enum log_level *out);
 const char *log_level_name(enum log_level level);
 /* NULL = back to stderr. */
 void log_set_sink(log_sink_fn sink);
-/* Structured lines to the journal when stderr is connected to it (needs libsystemd); else stays on
- * stderr. */
+/* Structured lines to the journal when stderr is connected to it; else stays on stderr. Writing
+ * never waits for the journal: lines it has no room for are counted, and the count is told. */
 void log_use_journal(void);
+/* The same for a journal whose socket is at path, wherever stderr goes. 0 or -errno. */
+int log_use_journal_at(const char *path);
 /* True when systemd connected stderr to the journal. */
 bool log_stderr_is_journal(void);
 /* The sink that is there at first. */

@@ -3,7 +3,9 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "libcommon/clock.h"
 #include "libcommon/strbuf.h"
@@ -320,6 +322,99 @@ static void test_full_stderr_does_not_block(void)
 	restore(fd);
 }
 
+/* A journal of the test's own: its socket, at path. */
+static int open_journal(char path[static 64])
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(path, 64, "/tmp/xenmesh-test-journal.%d", (int)getpid());
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	unlink(path);
+	CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	CU_ASSERT_EQUAL(log_use_journal_at(path), 0);
+	return fd;
+}
+
+static void check_entry(int fd, const char *expected, size_t len)
+{
+	char text[9000];
+	ssize_t n = recv(fd, text, sizeof(text), 0);
+
+	CU_ASSERT_EQUAL(n, (ssize_t)len);
+	CU_ASSERT(n == (ssize_t)len && memcmp(text, expected, len) == 0);
+}
+
+static void test_journal_entries(void)
+{
+	static const char plain[] = "MESSAGE=hello\nPRIORITY=4\nSYSLOG_IDENTIFIER=test\n"
+				    "VM=a\n";
+	static const char lines[] = "MESSAGE=a\\x0ab\nPRIORITY=3\nSYSLOG_IDENTIFIER=test\n";
+	char path[64];
+	int fd;
+
+	start(LOG_LEVEL_INFO);
+	fd = open_journal(path);
+	log_fields(LOG_LEVEL_WARNING, LOG_FIELDS({ "VM", "a" }), "hello");
+	check_entry(fd, plain, sizeof(plain) - 1);
+	log_error("a\nb");
+	check_entry(fd, lines, sizeof(lines) - 1);
+	close(fd);
+	unlink(path);
+	log_set_sink(NULL);
+}
+
+/* A journal that stands still costs nothing but lines, which are counted. */
+static void test_full_journal_does_not_block(void)
+{
+	char path[64], text[9000], number[64];
+	unsigned int n_sent = 0, n_got = 0, n_lost = 0;
+	uint64_t start_ns = clock_boot_ns();
+	ssize_t n;
+	int fd;
+
+	start(LOG_LEVEL_INFO);
+	fd = open_journal(path);
+	for (; n_sent < 5000; n_sent++) {
+		log_write(NULL, LOG_LEVEL_INFO, NULL, 0, "line %u", n_sent);
+	}
+	CU_ASSERT(clock_boot_ns() - start_ns < 5 * NSEC_PER_SEC);
+	while ((n = recv(fd, text, sizeof(text) - 1, 0)) > 0) {
+		text[n] = '\0';
+		snprintf(number, sizeof(number), "MESSAGE=line %u\n", n_got);
+		CU_ASSERT(str_starts(text, number));
+		n_got++;
+	}
+	CU_ASSERT(n_got > 0 && n_got < n_sent);
+	log_info("there again");
+	n = recv(fd, text, sizeof(text) - 1, 0);
+	text[MAX(n, 0)] = '\0';
+	CU_ASSERT_EQUAL(sscanf(text, "MESSAGE=%u lines are missing here", &n_lost), 1);
+	CU_ASSERT_EQUAL(n_lost + n_got, n_sent);
+	n = recv(fd, text, sizeof(text) - 1, 0);
+	text[MAX(n, 0)] = '\0';
+	CU_ASSERT(str_starts(text, "MESSAGE=there again\n"));
+	close(fd);
+	unlink(path);
+	log_set_sink(NULL);
+}
+
+/* Without a journal the lines go where it would have got them from too. */
+static void test_absent_journal(void)
+{
+	int fd = redirect();
+	char path[64];
+	int journal = open_journal(path);
+
+	close(journal);
+	log_info("nobody there");
+	check_stderr(fd, "test: info nobody there\n");
+	unlink(path);
+	log_info("nor a socket");
+	check_stderr(fd, "test: info nor a socket\n");
+	restore(fd);
+}
+
 static void logging_sink(enum log_level level, const char *message, const struct log_field *fields,
 			 size_t n_fields)
 {
@@ -344,4 +439,5 @@ UNIT_MAIN("log", UNIT_TEST(test_levels), UNIT_TEST(test_fields_and_escaping),
 	  UNIT_TEST(test_flush_tells_left_out), UNIT_TEST(test_stderr_leaves_fields_out),
 	  UNIT_TEST(test_keeps_errno), UNIT_TEST(test_stderr_line),
 	  UNIT_TEST(test_stderr_of_the_journal), UNIT_TEST(test_full_stderr_does_not_block),
-	  UNIT_TEST(test_sink_that_logs))
+	  UNIT_TEST(test_journal_entries), UNIT_TEST(test_full_journal_does_not_block),
+	  UNIT_TEST(test_absent_journal), UNIT_TEST(test_sink_that_logs))
