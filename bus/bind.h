@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * The sockets behind one endpoint of a service: its URLs may need different
- * engines, and each engine gets one socket.
+ * The socket behind one endpoint of a service, with all its URLs.
  */
 #include "bus/engine.h"
 #include "bus/topology.h"
 
-struct bus_bound {
+struct bus_binding {
 	const struct bus_engine *engine;
 	struct bus_socket *socket;
-};
-
-struct bus_binding {
-	struct bus_bound bound[TOPOLOGY_URLS_MAX];
-	size_t n;
 };
 
 /* Listens on every URL. 0; -EADDRINUSE; -EDESTADDRREQ when there is none; -errno. All or nothing;
@@ -25,8 +19,4 @@ int bus_binding_open(struct bus_binding *b, sd_event *loop, enum bus_kind kind,
 		     const struct bus_socket_handler *handler, void *userdata);
 /* Idempotent. */
 void bus_binding_close(struct bus_binding *b);
-/* Sum over the sockets. */
 void bus_binding_stats(const struct bus_binding *b, struct bus_socket_stats *out);
-/* The engine of one of the sockets. */
-const struct bus_engine *bus_binding_engine(const struct bus_binding *b,
-					    const struct bus_socket *s);

@@ -36,7 +36,7 @@ struct bus_call *call_new(struct bus_server *s, struct bus_socket *socket,
 	}
 	c->server = s;
 	c->socket = socket;
-	c->engine = bus_binding_engine(&s->binding, socket);
+	c->engine = s->binding.engine;
 	c->info = *peer;
 	c->route = *route;
 	c->start_ns = clock_boot_ns();
@@ -441,6 +441,20 @@ static void attach(struct bus_call *c, struct bus_call *primary)
 	}
 }
 
+/* Whose repeats are repeats: the uid, or 32 bits (FNV-1a) of a certificate's name. */
+static uid_t caller_of(const struct bus_peer *peer)
+{
+	uint32_t hash = 2166136261U;
+
+	if (!peer->has_cert) {
+		return peer->uid;
+	}
+	for (const char *p = peer->name; *p; p++) {
+		hash = (hash ^ (uint8_t)*p) * 16777619U;
+	}
+	return hash;
+}
+
 bool call_is_repeat(struct bus_call *c)
 {
 	const struct envelope *e = &c->envelope;
@@ -450,7 +464,8 @@ bool call_is_repeat(struct bus_call *c)
 	size_t len;
 	int r;
 
-	dedup_fingerprint(e->method->name, e->payload, e->payload_len, c->info.uid, c->fingerprint);
+	dedup_fingerprint(e->method->name, e->payload, e->payload_len, caller_of(&c->info),
+			  c->fingerprint);
 	primary = map_get(&s->running, e->request_id, ENVELOPE_ID_LEN);
 	if (primary) {
 		attach(c, primary);

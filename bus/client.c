@@ -523,7 +523,7 @@ int bus_client_new(struct bus_client **out, sd_event *loop, const struct topolog
 {
 	static const struct bus_socket_handler handler = { .on_message = on_message,
 							   .on_link = on_link };
-	const struct bus_socket_options options = {
+	struct bus_socket_options options = {
 		.max_message = BUS_REPLY_MAX,
 		.queue = BUS_INFLIGHT_PER_PEER,
 	};
@@ -550,13 +550,11 @@ int bus_client_new(struct bus_client **out, sd_event *loop, const struct topolog
 	c->url = strdup(where->rpc.urls[0]);
 	c->service = strdup(service);
 	c->name = strndup(client_name, BUS_CLIENT_NAME_MAX);
-	c->engine = bus_engine_for(where->rpc.urls[0]);
+	c->engine = where->rpc.engine;
 	if (!c->url || !c->service || !c->name) {
 		return -ENOMEM;
 	}
-	if (!c->engine) {
-		return -EPROTONOSUPPORT;
-	}
+	options.tls = where->rpc.tls;
 	r = c->engine->open(&c->socket, loop, BUS_REQ, &options, &handler, c);
 	if (r < 0) {
 		return r;

@@ -10,7 +10,9 @@
  *  - REQ: an nng socket serves one pipe in its life. What nng still holds when
  *    the pipe goes is closed away with it, so nothing is sent over another one.
  *
- * nng's ipc:// works too, for tests: nng 1.5.2 may go deaf or hang on it.
+ * It is there for who asks for it (engine = nng), and as a peer of the tests:
+ * nng 1.5.2 may go deaf or hang on ipc://, and tells nothing of a peer's
+ * certificate but that it is in order (decision 16).
  */
 #include "bus/engine.h"
 
@@ -21,7 +23,9 @@
 #include <nng/protocol/reqrep0/req.h>
 #include <pthread.h>
 
+#include "bus/codes.h"
 #include "bus/nng_fix.h"
+#include "bus/nng_tls.h"
 #include "bus/pipe_queue.h"
 #include "bus/send_window.h"
 #include "libcommon/clock.h"
@@ -71,6 +75,7 @@ struct bus_socket {
 	struct list pending; /* REP: answers that nng had no room for */
 	size_t n_pending;
 	char *dial_url; /* REQ */
+	struct bus_tls *tls;
 	uint32_t next_request;
 	uint64_t up_since_ns;
 	uint64_t reopen_us;
@@ -142,6 +147,9 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
 					   0 &&
 				   nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &notice.pid) ==
 					   0;
+		if (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &notice.has_cert) != 0) {
+			notice.has_cert = false;
+		}
 	}
 	if (!pipe_queue_push(arg, &notice) && notice.is_up) {
 		nng_pipe_close(pipe);
@@ -412,6 +420,7 @@ static int open_nng(struct bus_socket *s)
 /* ---- REQ: a fresh nng socket for each connection ---- */
 
 static int on_reopen(sd_event_source *source, uint64_t usec, void *userdata);
+static int dial_nng(struct bus_socket *s, const char *url);
 
 static void reopen_later(struct bus_socket *s)
 {
@@ -431,7 +440,7 @@ static int on_reopen(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)usec;
 	r = open_nng(s);
 	if (r == 0) {
-		r = from_nng(nng_dial(s->nng, s->dial_url, NULL, NNG_FLAG_NONBLOCK));
+		r = dial_nng(s, s->dial_url);
 	}
 	if (r < 0) {
 		log_error("cannot dial %s: %s; trying again", s->dial_url, err_text(r));
@@ -473,7 +482,9 @@ static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 		.uid = (uid_t)n->uid,
 		.gid = (gid_t)n->gid,
 		.pid = (pid_t)n->pid,
-		.is_plain_tcp = !n->has_creds,
+		.is_plain_tcp = !n->has_creds && !n->has_cert,
+		.has_cert = n->has_cert,
+		.role = n->has_cert ? ROLE_OBSERVER : ROLE_NONE,
 	};
 	if (s->handler.admit && !s->handler.admit(&peer->info, s->userdata)) {
 		nng_pipe pipe = { .id = n->pipe };
@@ -547,12 +558,53 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 
 /* ---- addresses ---- */
 
+static int listen_with(struct bus_socket *s, const char *url, nng_tls_config *tls)
+{
+	nng_listener l;
+	int rv = nng_listener_create(&l, s->nng, url);
+
+	if (rv == 0 && tls) {
+		log_warning("%s: with engine = nng every peer is an observer only, whatever its "
+			    "certificate says",
+			    url);
+		rv = nng_listener_set_ptr(l, NNG_OPT_TLS_CONFIG, tls);
+	}
+	return from_nng(rv ? rv : nng_listener_start(l, 0));
+}
+
 static int engine_listen(struct bus_socket *s, const char *url)
 {
-	int r = from_nng(nng_listen(s->nng, url, NULL, 0));
+	nng_tls_config *tls;
+	int r = nng_tls_prepare(s->tls, url, NNG_TLS_MODE_SERVER, &tls);
 
+	if (r == 0) {
+		r = listen_with(s, url, tls);
+	}
+	if (tls) {
+		nng_tls_config_free(tls);
+	}
 	if (r < 0) {
 		log_error("cannot listen on %s: %s", url, err_text(r));
+	}
+	return r;
+}
+
+static int dial_nng(struct bus_socket *s, const char *url)
+{
+	nng_tls_config *tls;
+	nng_dialer d;
+	int r = nng_tls_prepare(s->tls, url, NNG_TLS_MODE_CLIENT, &tls);
+	int rv;
+
+	if (r == 0) {
+		rv = nng_dialer_create(&d, s->nng, url);
+		if (rv == 0 && tls) {
+			rv = nng_dialer_set_ptr(d, NNG_OPT_TLS_CONFIG, tls);
+		}
+		r = from_nng(rv ? rv : nng_dialer_start(d, NNG_FLAG_NONBLOCK));
+	}
+	if (tls) {
+		nng_tls_config_free(tls);
 	}
 	return r;
 }
@@ -568,7 +620,7 @@ static int engine_dial(struct bus_socket *s, const char *url)
 			return -ENOMEM;
 		}
 	}
-	return from_nng(nng_dial(s->nng, url, NULL, NNG_FLAG_NONBLOCK));
+	return dial_nng(s, url);
 }
 
 /* ---- sending ---- */
@@ -756,6 +808,7 @@ static void engine_close(struct bus_socket *s)
 	pipe_queue_deinit(&s->notices);
 	send_window_deinit(&s->window);
 	free(s->dial_url);
+	s->tls = bus_tls_unref(s->tls);
 	s->loop = sd_event_unref(s->loop);
 	if (s->depth == 0) {
 		free(s);
@@ -780,6 +833,7 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	s->handler = *handler;
 	s->userdata = userdata;
 	s->max_message = options->max_message;
+	s->tls = bus_tls_ref(options->tls);
 	s->queue = (int)MIN(MAX(options->queue, 1U), QUEUE_MAX);
 	random_bytes(&s->next_request, sizeof(s->next_request));
 	list_init(&s->pending);

@@ -14,6 +14,7 @@ struct pipe_notice {
 	int socket;
 	bool is_up;
 	bool has_creds;
+	bool has_cert; /* TLS, with a certificate that was verified */
 	uint64_t uid, gid, pid;
 };
 

@@ -542,12 +542,8 @@ static void peer_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
 {
 	struct peer_rows rows = { .n = 0 };
 
-	for (size_t i = 0; i < p->binding.n; i++) {
-		const struct bus_bound *b = &p->binding.bound[i];
-
-		if (b->engine->peers) {
-			b->engine->peers(b->socket, add_peer, &rows);
-		}
+	if (p->binding.engine->peers) {
+		p->binding.engine->peers(p->binding.socket, add_peer, &rows);
 	}
 	for (size_t i = 0; i < rows.n; i++) {
 		const struct bus_peer_stats *s = &rows.rows[i].sum;

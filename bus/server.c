@@ -32,6 +32,28 @@ static bool on_admit(struct bus_peer *peer, void *userdata)
 	return true;
 }
 
+/* What the caller lacks, and who can mend it. */
+static void explain_role(const struct bus_call *c, int role, char *why, size_t size)
+{
+	const struct bus_method *m = c->envelope.method;
+	const char *origin = topology_origin(c->server->config.topology);
+
+	if (c->info.has_cert) {
+		snprintf(why, size,
+			 "%s needs the role %s and the certificate of '%s' has %s; issue it one "
+			 "with `xenmesh bus pki issue --role %s`",
+			 m->name, bus_role_name(m->role), c->info.name, bus_role_name(role),
+			 bus_role_name(m->role));
+		return;
+	}
+	snprintf(why, size,
+		 "%s needs the role %s and the process of uid %u has %s; add the user or one of "
+		 "the groups of the process to the key %s of [access] in the topology (%s) on the "
+		 "host, then restart the service",
+		 m->name, bus_role_name(m->role), (unsigned int)c->info.uid, bus_role_name(role),
+		 bus_role_name(m->role), origin);
+}
+
 static int check_access(struct bus_call *c, char *why, size_t size)
 {
 	const struct bus_method *m = c->envelope.method;
@@ -42,16 +64,10 @@ static int check_access(struct bus_call *c, char *why, size_t size)
 		snprintf(
 			why, size,
 			"%s changes something, and a plain tcp:// connection is not authenticated; "
-			"call over ipc:// on the host itself",
+			"call over tls+tcp://, or over ipc:// on the host itself",
 			m->name);
 	} else if (role < m->role) {
-		snprintf(why, size,
-			 "%s needs the role %s and the process of uid %u has %s; add the user or "
-			 "one of the groups of the process to the key %s of [access] in the "
-			 "topology (%s) on the host, then restart the service",
-			 m->name, bus_role_name(m->role), (unsigned int)c->info.uid,
-			 bus_role_name(role), bus_role_name(m->role),
-			 topology_origin(s->config.topology));
+		explain_role(c, role, why, size);
 	} else {
 		return CODE_OK;
 	}
@@ -114,8 +130,9 @@ static const char *describe_client(struct bus_call *c)
 	if (c->info.has_creds) {
 		text = arena_printf(&c->arena, "%s uid=%u", client, (unsigned int)c->info.uid);
 	} else {
-		text = arena_printf(&c->arena, "%s %s", client,
-				    c->info.is_plain_tcp ? "tcp" : "unknown");
+		text = arena_printf(&c->arena, "%s %s=%s", client,
+				    c->info.has_cert ? "cert" : "tcp",
+				    c->info.name[0] ? c->info.name : "?");
 	}
 	return text ? text : "?";
 }

@@ -6,7 +6,9 @@
  *  - what is written goes out in the order of sp_conn_send(): directly while
  *    the queue is empty, else through it;
  *  - a frame of which a byte was written is written whole, or the connection
- *    ends.
+ *    ends;
+ *  - messages are shared by ipc and tcp: the type byte is there, and tcp
+ *    leaves it out when it writes.
  */
 #include "bus/sp_conn.h"
 
@@ -122,8 +124,12 @@ static int settle_out(struct sp_conn *c)
 	return 0;
 }
 
-static void watch(struct sp_conn *c, uint32_t events)
+static void watch(struct sp_conn *c)
 {
+	bool has_output = c->n_queued > 0 || c->stream.is_connecting ||
+			  sp_stream_holds_output(&c->stream);
+	uint32_t events = has_output ? EPOLLIN | EPOLLOUT : EPOLLIN;
+
 	if (c->events != events && sd_event_source_set_io_events(c->io, events) >= 0) {
 		c->events = events;
 	}
@@ -181,23 +187,11 @@ static int enqueue(struct sp_conn *c, struct sp_outgoing *o)
 	c->n_queued++;
 	c->bytes_queued += total;
 	c->bytes_high = MAX(c->bytes_high, c->bytes_queued);
-	watch(c, EPOLLIN | EPOLLOUT);
+	watch(c);
 	return 0;
 }
 
 /* ---- writing ---- */
-
-/* Bytes written, 0 when it would block, -errno. */
-static ssize_t write_some(struct sp_conn *c, struct iovec *iov, size_t n_iov)
-{
-	const struct msghdr m = { .msg_iov = iov, .msg_iovlen = n_iov };
-	ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-	if (n < 0) {
-		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : err_errno();
-	}
-	return n;
-}
 
 int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o)
 {
@@ -208,14 +202,16 @@ int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o)
 		return -EPIPE;
 	}
 	if (c->n_queued == 0) {
-		struct iovec iov[] = { { o->head, o->head_len }, { (void *)o->body, o->len } };
+		const struct iovec iov[] = { { o->head + c->is_bare, o->head_len - c->is_bare },
+					     { (void *)o->body, o->len } };
 
-		n = write_some(c, iov, o->len > 0 ? 2 : 1);
+		n = sp_stream_write(&c->stream, iov, o->len > 0 ? 2 : 1);
 		if (n < 0) {
 			sp_conn_break(c);
 			return -EPIPE;
 		}
-		if ((size_t)n == o->head_len + o->len) {
+		if ((size_t)n == o->head_len + o->len - c->is_bare) {
+			watch(c);
 			return 0;
 		}
 	}
@@ -244,6 +240,7 @@ static size_t gather(const struct sp_conn *c, struct iovec iov[static IOVS])
 		if (n == IOVS) {
 			break;
 		}
+		skip += c->is_bare;
 		iov[n++] = (struct iovec){ m->bytes + skip, m->len - skip };
 		skip = 0;
 	}
@@ -253,9 +250,11 @@ static size_t gather(const struct sp_conn *c, struct iovec iov[static IOVS])
 /* 0 or -errno: the connection is of no use any more. */
 static int flush(struct sp_conn *c)
 {
-	for (int i = 0; i < WRITES_A_TURN && c->n_queued > 0; i++) {
+	int r = sp_stream_flush(&c->stream);
+
+	for (int i = 0; i < WRITES_A_TURN && c->n_queued > 0 && r == 0; i++) {
 		struct iovec iov[IOVS];
-		ssize_t n = write_some(c, iov, gather(c, iov));
+		ssize_t n = sp_stream_write(&c->stream, iov, gather(c, iov));
 		struct sp_queued *q;
 
 		if (n <= 0) {
@@ -263,16 +262,16 @@ static int flush(struct sp_conn *c)
 		}
 		c->n_written += (size_t)n;
 		while ((q = list_first(&c->queue, struct sp_queued, link)) &&
-		       c->n_written >= q->message->len) {
-			c->n_written -= q->message->len;
+		       c->n_written >= q->message->len - c->is_bare) {
+			c->n_written -= q->message->len - c->is_bare;
 			unqueue(c, q);
 		}
 	}
+	watch(c);
 	if (c->n_queued == 0) {
-		watch(c, EPOLLIN);
 		end_stall(c);
 	}
-	return settle_out(c);
+	return r < 0 ? r : settle_out(c);
 }
 
 /* ---- reading ---- */
@@ -345,17 +344,6 @@ static int keep(struct sp_conn *c, const uint8_t *data, size_t len)
 	return 0;
 }
 
-/* Bytes read, 0 when there are none now, -errno, -EPIPE at the end. */
-static ssize_t read_some(struct sp_conn *c, uint8_t *scratch)
-{
-	ssize_t n = recv(c->fd, scratch, SP_SCRATCH, MSG_DONTWAIT);
-
-	if (n < 0) {
-		return errno == EAGAIN || errno == EINTR ? 0 : err_errno();
-	}
-	return n > 0 ? n : -EPIPE;
-}
-
 /* 1 = there may be more; 0; -errno. The scratch is the connection's meanwhile: a handler may close
  * the socket, and the message must live on. */
 static int receive(struct sp_conn *c, size_t *budget)
@@ -372,7 +360,7 @@ static int receive(struct sp_conn *c, size_t *budget)
 			return -ENOMEM;
 		}
 	}
-	n = read_some(c, scratch);
+	n = sp_stream_read(&c->stream, scratch, SP_SCRATCH);
 	r = (int)n;
 	if (n > 0) {
 		data = scratch;
@@ -428,12 +416,24 @@ static int kick(struct sp_conn *c)
 		       : loop_defer(c->pool->loop, &c->kick, on_kick, c);
 }
 
-static void end(struct sp_conn *c, int error)
+static void tell_why(const struct sp_conn *c, int error)
 {
-	if (error != -EPIPE && error != -ECONNRESET) {
+	const char *why = c->stream.tls ? sp_tls_failure(c->stream.tls) : NULL;
+
+	if (why && c->is_accepted) {
+		log_warning("a TLS connection of %s was refused: %s",
+			    c->info.name[0] ? c->info.name : "?", why);
+	} else if (c->info.has_creds && error != -EPIPE && error != -ECONNRESET) {
 		log_debug("closing the connection of uid %u pid %d: %s", (unsigned int)c->info.uid,
 			  (int)c->info.pid, err_text(error));
+	} else if (error != -EPIPE && error != -ECONNRESET) {
+		log_debug("closing the connection of %s: %s", c->info.name, err_text(error));
 	}
+}
+
+static void end(struct sp_conn *c, int error)
+{
+	tell_why(c, error);
 	c->is_broken = true; /* nothing is sent any more */
 	c->pool->handler->on_down(c, c->is_up, c->pool->userdata);
 	if (c->pool) {
@@ -441,12 +441,46 @@ static void end(struct sp_conn *c, int error)
 	}
 }
 
+static int say_hello(struct sp_conn *c)
+{
+	uint8_t hello[SP_HANDSHAKE_LEN];
+	const struct iovec iov = { hello, sizeof(hello) };
+	ssize_t n;
+
+	sp_handshake(hello, c->pool->protocol);
+	n = sp_stream_write(&c->stream, &iov, 1);
+	return n == sizeof(hello) ? 0 : n < 0 ? (int)n : -EAGAIN;
+}
+
+/* 1 = open; 0 = not yet; -errno. */
+static int go_on_opening(struct sp_conn *c)
+{
+	int r = sp_stream_open(&c->stream);
+
+	if (r == 1) {
+		c->is_open = true;
+		r = sp_pool_on_open(c->pool, c);
+		r = r == 0 ? say_hello(c) : r;
+	} else if (r == 0) {
+		r = c->is_broken ? -ETIMEDOUT : 0;
+	}
+	if (r < 0) {
+		return r;
+	}
+	watch(c);
+	return c->is_open;
+}
+
 /* A broken one is read to its end first: the last answers may be there. */
 static int turn(struct sp_conn *c, uint32_t events)
 {
 	size_t budget = FRAMES_A_TURN;
-	int r = 0;
+	int r = c->is_open ? 1 : go_on_opening(c);
 
+	if (r <= 0) {
+		return r;
+	}
+	r = 0;
 	if (events & EPOLLOUT && !c->is_broken && flush(c) < 0) {
 		c->is_broken = true;
 	}
@@ -463,7 +497,8 @@ static int turn(struct sp_conn *c, uint32_t events)
 		return -EPIPE;
 	}
 	r = settle(c);
-	if (r == 0 && (c->stash || c->is_broken)) {
+	watch(c);
+	if (r == 0 && (c->stash || c->is_broken || sp_stream_holds_input(&c->stream))) {
 		r = kick(c);
 	}
 	return r;
@@ -500,15 +535,16 @@ static int on_kick(sd_event_source *source _unused_, void *userdata)
 
 int sp_conn_start(struct sp_conn *c)
 {
-	uint8_t hello[SP_HANDSHAKE_LEN];
-	int r;
+	int r = 0;
 
-	sp_handshake(hello, c->pool->protocol);
-	if (send(c->fd, hello, sizeof(hello), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(hello)) {
-		return err_errno();
+	c->is_open = !c->stream.is_connecting && !c->stream.tls;
+	if (c->is_open) {
+		r = say_hello(c);
 	}
-	c->events = EPOLLIN;
-	r = sd_event_add_io(c->pool->loop, &c->io, c->fd, c->events, on_io, c);
+	c->events = c->stream.is_connecting || c->stream.tls ? EPOLLIN | EPOLLOUT : EPOLLIN;
+	if (r == 0) {
+		r = sd_event_add_io(c->pool->loop, &c->io, c->stream.fd, c->events, on_io, c);
+	}
 	return r < 0 ? r : 0;
 }
 
@@ -517,7 +553,7 @@ void sp_conn_break(struct sp_conn *c)
 	if (!c->is_broken) {
 		c->is_broken = true;
 		if (kick(c) < 0) {
-			shutdown(c->fd, SHUT_RDWR); /* which wakes io */
+			shutdown(c->stream.fd, SHUT_RDWR); /* which wakes io */
 		}
 	}
 }
@@ -526,7 +562,7 @@ void sp_conn_free(struct sp_conn *c)
 {
 	c->io = sd_event_source_disable_unref(c->io);
 	c->kick = sd_event_source_disable_unref(c->kick);
-	c->fd = xclose(c->fd);
+	sp_stream_close(&c->stream);
 	if (c->pool) {
 		list_for_each_safe (i, &c->queue) {
 			unqueue(c, list_entry(i, struct sp_queued, link));

@@ -19,7 +19,7 @@ void sp_handshake(uint8_t out[static SP_HANDSHAKE_LEN], enum sp_protocol protoco
 static void reset(struct sp_decoder *d)
 {
 	free(d->body);
-	*d = (struct sp_decoder){ .max = d->max };
+	*d = (struct sp_decoder){ .max = d->max, .is_bare = d->is_bare };
 }
 
 void sp_decoder_deinit(struct sp_decoder *d)
@@ -36,9 +36,13 @@ static void take(const uint8_t **data, size_t *len, size_t n)
 /* 0 or -errno; n_head tells whether it is complete. */
 static int feed_head(struct sp_decoder *d, const uint8_t **data, size_t *len)
 {
-	size_t n = MIN(SP_FRAME_HEAD - (size_t)d->n_head, *len);
+	size_t n;
 	uint64_t size = 0;
 
+	if (d->n_head == 0 && d->is_bare && *len > 0) {
+		d->head[d->n_head++] = TYPE_MESSAGE;
+	}
+	n = MIN(SP_FRAME_HEAD - (size_t)d->n_head, *len);
 	memcpy(d->head + d->n_head, *data, n);
 	d->n_head = (uint8_t)(d->n_head + n);
 	take(data, len, n);

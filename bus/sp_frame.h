@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * The bytes of an SP stream over ipc: the handshake, then frames: a type byte 1, a 64-bit length,
- * that many bytes.  A decoder without any I/O, and the message that is sent.
+ * The bytes of an SP stream: the handshake, then frames: a type byte 1 (over ipc only), a 64-bit
+ * length, that many bytes.  A decoder without any I/O, and the message that is sent.
  */
 #include "libcommon/base.h"
 
@@ -15,9 +15,10 @@ void sp_handshake(uint8_t out[static SP_HANDSHAKE_LEN], enum sp_protocol protoco
 
 #define SP_FRAME_HEAD 9
 
-/* Zeroed with max set is a decoder at the beginning of a frame. */
+/* Zeroed with max (and is_bare) set is a decoder at the beginning of a frame. */
 struct sp_decoder {
 	uint64_t max; /* bytes of a frame; a longer one is refused before memory is taken for it */
+	bool is_bare; /* tcp: no type byte comes first */
 	uint8_t head[SP_FRAME_HEAD];
 	uint8_t n_head;
 	bool is_delivered; /* the frame in `body` was handed out */

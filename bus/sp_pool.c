@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "bus/limits.h"
+#include "bus/sp_tcp.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
@@ -17,6 +18,7 @@
 
 #define SHAKE_NS	 (5 * NSEC_PER_SEC)  /* an honest peer needs a millisecond */
 #define PROGRESS_NS	 (60 * NSEC_PER_SEC) /* without a further byte of a message */
+#define AUDIT_US	 (10 * USEC_PER_SEC)
 #define NSEC_PER_USEC	 1000ULL
 #define GROUPS_MAX	 65536 /* the limit of the kernel */
 #define CONNECTIONS_PART 4 /* of all descriptors: a service has two sockets, and files besides */
@@ -118,6 +120,7 @@ void sp_pool_deinit(struct sp_pool *p)
 	quota_book_deinit(&p->quota);
 	map_deinit(&p->by_id);
 	p->timer = sd_event_source_disable_unref(p->timer);
+	p->audit = loop_ticker_free(p->audit);
 	p->loop = sd_event_unref(p->loop);
 	free(p->scratch);
 	p->scratch = NULL;
@@ -134,7 +137,7 @@ static int find_groups(struct sp_conn *c)
 			return -ENOMEM;
 		}
 		c->gids = gids;
-		if (getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, gids, &len) == 0) {
+		if (getsockopt(c->stream.fd, SOL_SOCKET, SO_PEERGROUPS, gids, &len) == 0) {
 			c->info.gids = gids;
 			c->info.n_gids = len / sizeof(*gids);
 			return 0;
@@ -146,22 +149,25 @@ static int find_groups(struct sp_conn *c)
 	return -E2BIG;
 }
 
-static int identify(struct sp_pool *p, struct sp_conn *c)
+static int identify(struct sp_pool *p, struct sp_conn *c, enum sp_scheme scheme)
 {
 	struct ucred creds;
 	socklen_t len = sizeof(creds);
 
-	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0) {
+	/* The engines' numbers must not meet: nng's have the top bit clear. */
+	c->info = (struct bus_peer){ .id = ++p->last_id | 1ULL << 63, .uid = QUOTA_UID_UNKNOWN };
+	if (scheme != SP_IPC) {
+		c->info.is_plain_tcp = scheme == SP_TCP;
+		sp_tcp_peer_name(c->stream.fd, c->info.name, sizeof(c->info.name));
+		return 0;
+	}
+	if (getsockopt(c->stream.fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0) {
 		return err_errno();
 	}
-	/* The engines' numbers must not meet: nng's have the top bit clear. */
-	c->info = (struct bus_peer){
-		.id = ++p->last_id | 1ULL << 63,
-		.has_creds = true,
-		.uid = creds.uid,
-		.gid = creds.gid,
-		.pid = creds.pid,
-	};
+	c->info.has_creds = true;
+	c->info.uid = creds.uid;
+	c->info.gid = creds.gid;
+	c->info.pid = creds.pid;
 	return find_groups(c);
 }
 
@@ -193,13 +199,31 @@ static int enlist(struct sp_pool *p, struct sp_conn *c)
 	return 0;
 }
 
-static int begin(struct sp_pool *p, struct sp_conn *c, bool is_accepted)
+/* 0 or -EACCES. */
+static int admit(struct sp_pool *p, struct sp_conn *c)
 {
-	int r = identify(p, c);
+	bool is_asked = c->is_accepted && p->handler->admit;
 
-	if (r == 0 && is_accepted && p->handler->admit &&
-	    !p->handler->admit(&c->info, p->userdata)) {
-		r = -EACCES;
+	return is_asked && !p->handler->admit(&c->info, p->userdata) ? -EACCES : 0;
+}
+
+int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c)
+{
+	if (!c->stream.tls) {
+		return 0; /* was asked for at the beginning */
+	}
+	sp_tls_identify(c->stream.tls, &c->info);
+	return admit(p, c);
+}
+
+static int begin(struct sp_pool *p, struct sp_conn *c, const struct sp_pool_join *join)
+{
+	int r = identify(p, c, join->scheme);
+
+	if (r == 0 && join->scheme == SP_TLS) {
+		r = sp_tls_new(&c->stream.tls, p->tls, c->stream.fd, join->server_name);
+	} else if (r == 0) {
+		r = admit(p, c);
 	}
 	if (r == 0) {
 		r = enlist(p, c);
@@ -207,7 +231,7 @@ static int begin(struct sp_pool *p, struct sp_conn *c, bool is_accepted)
 	return r == 0 ? sp_conn_start(c) : r;
 }
 
-int sp_pool_add(struct sp_pool *p, int fd, bool is_accepted, struct sp_conn **out)
+int sp_pool_add(struct sp_pool *p, int fd, const struct sp_pool_join *join, struct sp_conn **out)
 {
 	struct sp_conn *c = calloc(1, sizeof(*c));
 	int r;
@@ -216,10 +240,14 @@ int sp_pool_add(struct sp_pool *p, int fd, bool is_accepted, struct sp_conn **ou
 		close(fd);
 		return -ENOMEM;
 	}
-	c->fd = fd;
+	c->stream.fd = fd;
+	c->stream.is_connecting = join->is_connecting;
+	c->is_accepted = join->is_accepted;
+	c->is_bare = join->scheme != SP_IPC;
 	list_init(&c->queue);
 	c->decoder.max = p->max_message;
-	r = begin(p, c, is_accepted);
+	c->decoder.is_bare = c->is_bare;
+	r = begin(p, c, join);
 	if (r < 0) {
 		sp_conn_free(c);
 		return r;
@@ -228,6 +256,38 @@ int sp_pool_add(struct sp_pool *p, int fd, bool is_accepted, struct sp_conn **ou
 		*out = c;
 	}
 	return 0;
+}
+
+/* A connection lives for months; the certificate it was begun with may not. */
+static int on_audit(void *userdata)
+{
+	struct sp_pool *p = userdata;
+
+	bus_tls_refresh(p->tls);
+	list_for_each (i, &p->conns) {
+		struct sp_conn *c = list_entry(i, struct sp_conn, by_pool);
+
+		if (c->stream.tls && c->is_open && !c->is_broken &&
+		    !sp_tls_is_valid(c->stream.tls)) {
+			log_warning("the certificate of %s is not valid any more; closing its "
+				    "connection",
+				    c->info.name);
+			sp_conn_break(c);
+		}
+	}
+	return 0;
+}
+
+int sp_pool_prepare_tls(struct sp_pool *p, const char *url)
+{
+	if (!p->tls || !bus_tls_is_complete(p->tls)) {
+		log_error("%s needs ca, cert and key in [tls] of the topology", url);
+		return -ENOKEY;
+	}
+	if (bus_tls_refresh(p->tls) < 0) {
+		return -ENOKEY;
+	}
+	return p->audit ? 0 : loop_ticker_new(&p->audit, p->loop, AUDIT_US, on_audit, p);
 }
 
 struct sp_conn *sp_pool_find(const struct sp_pool *p, uint64_t id)

@@ -8,6 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "bus/quota.h"
+#include "bus/sp_address.h"
 #include "bus/sp_conn.h"
 #include "libcommon/list.h"
 #include "libcommon/map.h"
@@ -15,8 +16,8 @@
 #define SP_SCRATCH (128U << 10) /* read at once: most messages are in it whole */
 
 struct sp_pool_handler {
-	/* Of a connection that was accepted: its credentials are known. False ends it at once.
-	 */
+	/* Of a connection that was accepted: its credentials, or its certificate, are known. False
+	 * ends it at once. */
 	bool (*admit)(struct bus_peer *peer, void *userdata);
 	/* Shaken hands. */
 	void (*on_up)(struct sp_conn *c, void *userdata);
@@ -29,6 +30,7 @@ struct sp_pool_handler {
 
 struct sp_pool {
 	sd_event *loop;
+	struct bus_tls *tls;   /* or NULL; the owner's */
 	uint8_t protocol;      /* ours */
 	uint8_t peer_protocol; /* the only one that may connect */
 	size_t max_message;    /* of incoming ones */
@@ -45,7 +47,8 @@ struct sp_pool {
 	struct quota_book quota;      /* QUOTA_CONNECTIONS, QUOTA_BYTES */
 	struct list shaking, partial; /* by ascending deadline */
 	sd_event_source *timer;
-	uint64_t armed_ns; /* 0 = not armed */
+	uint64_t armed_ns;	   /* 0 = not armed */
+	struct loop_ticker *audit; /* of TLS peers, while there may be any */
 	uint8_t *scratch;
 };
 
@@ -53,13 +56,26 @@ struct sp_pool {
 void sp_pool_init(struct sp_pool *p);
 /* Closes all connections without a callback. Idempotent. */
 void sp_pool_deinit(struct sp_pool *p);
-/* Takes fd, also when it fails. is_accepted: it came from a listener. 0; -EUSERS: the user has its
- * share of the connections; -EACCES: not admitted; -errno. Only `admit` is called from here. */
-int sp_pool_add(struct sp_pool *p, int fd, bool is_accepted, struct sp_conn **out);
+/* What is to become of a socket. */
+struct sp_pool_join {
+	enum sp_scheme scheme;
+	bool is_accepted;	 /* by a listener */
+	bool is_connecting;	 /* connect() goes on */
+	const char *server_name; /* TLS, dialled: whose certificate it has to be */
+};
+
+/* Takes fd, also when it fails. 0; -EUSERS: the user has its share of the connections; -EACCES: not
+ * admitted; -errno. Only `admit` is called from here. */
+int sp_pool_add(struct sp_pool *p, int fd, const struct sp_pool_join *join, struct sp_conn **out);
+/* Before TLS is used: the files are read, and peers are looked at again when those change. 0;
+ * -ENOKEY (logged); -errno. */
+int sp_pool_prepare_tls(struct sp_pool *p, const char *url);
 struct sp_conn *sp_pool_find(const struct sp_pool *p, uint64_t id);
 
 /* ---- for sp_conn.c ---- */
 
+/* TLS may have told who it is. 0; -EACCES: it is not admitted. */
+int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c);
 /* Forget the connection. */
 void sp_pool_leave(struct sp_pool *p, struct sp_conn *c);
 /* Which deadline it has now, from now on. */

@@ -709,7 +709,7 @@ static void on_link(struct bus_socket *socket _unused_, const struct bus_peer *p
 /* ---- the interface ---- */
 
 /* Whole first segments: only then the continuity of prev_seq can be seen. */
-static int open_socket(struct bus_sub *s, const char *url)
+static int open_socket(struct bus_sub *s, const struct topology_endpoint *where)
 {
 	static const struct bus_socket_handler handler = { .on_message = on_message,
 							   .on_link = on_link };
@@ -719,6 +719,7 @@ static int open_socket(struct bus_sub *s, const char *url)
 		.max_message = BUS_EVENT_MAX + BUS_TOPIC_MAX + 1,
 		.queue = SUB_QUEUE,
 		.topics = topics,
+		.tls = where->tls,
 	};
 	int r;
 
@@ -735,7 +736,7 @@ static int open_socket(struct bus_sub *s, const char *url)
 	if (r < 0) {
 		return r;
 	}
-	return s->engine->dial(s->socket, url);
+	return s->engine->dial(s->socket, where->urls[0]);
 }
 
 static int set_prefixes(struct bus_sub *s, const char *const *prefixes, size_t n_prefixes)
@@ -776,13 +777,10 @@ int bus_sub_new(struct bus_sub **out, sd_event *loop, const struct topology *top
 	s->fn = fn;
 	s->userdata = userdata;
 	s->heard_ns = clock_boot_ns();
-	s->engine = bus_engine_for(where->pub.urls[0]);
+	s->engine = where->pub.engine;
 	s->service = strdup(service);
 	if (!s->service) {
 		return -ENOMEM;
-	}
-	if (!s->engine) {
-		return -EPROTONOSUPPORT;
 	}
 	r = set_prefixes(s, prefixes, n_prefixes);
 	if (r < 0) {
@@ -792,7 +790,7 @@ int bus_sub_new(struct bus_sub **out, sd_event *loop, const struct topology *top
 	if (r < 0) {
 		return r;
 	}
-	r = open_socket(s, where->pub.urls[0]);
+	r = open_socket(s, &where->pub);
 	if (r < 0) {
 		return r;
 	}

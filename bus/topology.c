@@ -11,6 +11,9 @@
 #include <sys/un.h>
 
 #include "bus/access.h"
+#include "bus/engine.h"
+#include "bus/sp_address.h"
+#include "bus/tls.h"
 #include "bus/topology_defaults.h"
 #include "libcommon/conf.h"
 #include "libcommon/err.h"
@@ -46,6 +49,8 @@ struct topology {
 	struct service **services; /* by pointer: callers keep them */
 	size_t n_services;
 	struct access access;
+	struct bus_tls *tls;
+	const struct bus_engine *engine;
 	struct raw run_dir;
 	struct setting *settings;
 	size_t n_settings;
@@ -108,6 +113,7 @@ struct topology *topology_free(struct topology *t)
 		}
 		free(t->settings);
 		access_deinit(&t->access);
+		bus_tls_unref(t->tls);
 		raw_deinit(&t->run_dir);
 		free(t->origin);
 		free(t);
@@ -223,6 +229,42 @@ static int set_access(struct topology *t, const char *key, const char *value,
 	return -EINVAL;
 }
 
+static int set_tls(struct topology *t, const char *key, const char *value,
+		   const struct conf_pos *pos, struct strbuf *errors)
+{
+	for (enum bus_tls_file file = 0; file < BUS_TLS_FILES; file++) {
+		if (!streq(key, bus_tls_file_name(file))) {
+			continue;
+		}
+		if (value[0] != '\0' && value[0] != '/') {
+			conf_complain(errors, pos, "%s '%s' is not an absolute path", key, value);
+			return -EINVAL;
+		}
+		return bus_tls_set(t->tls, file, value, pos->file, pos->line);
+	}
+	conf_complain(errors, pos, "unknown key '%s'; known here are ca, cert, key and crl", key);
+	return -EINVAL;
+}
+
+static int set_bus(struct topology *t, const char *key, const char *value,
+		   const struct conf_pos *pos, struct strbuf *errors)
+{
+	if (streq(key, "run_dir")) {
+		return raw_set(&t->run_dir, value, pos);
+	}
+	if (!streq(key, "engine")) {
+		conf_complain(errors, pos, "unknown key '%s'; known here are run_dir and engine",
+			      key);
+		return -EINVAL;
+	}
+	if (!streq(value, "native") && !streq(value, "nng")) {
+		conf_complain(errors, pos, "unknown engine '%s'; there are native and nng", value);
+		return -EINVAL;
+	}
+	t->engine = value[1] == 'a' ? &bus_engine_sp : &bus_engine_nng;
+	return 0;
+}
+
 static int set_key(struct topology *t, const char *section, const char *key, const char *value,
 		   const struct conf_pos *pos, struct strbuf *errors)
 {
@@ -236,15 +278,14 @@ static int set_key(struct topology *t, const char *section, const char *key, con
 	if (streq(section, "access")) {
 		return set_access(t, key, value, pos, errors);
 	}
-	if (streq(section, "bus") && streq(key, "run_dir")) {
-		return raw_set(&t->run_dir, value, pos);
+	if (streq(section, "tls")) {
+		return set_tls(t, key, value, pos, errors);
 	}
 	if (streq(section, "bus")) {
-		conf_complain(errors, pos, "unknown key '%s'; known here is run_dir", key);
-		return -EINVAL;
+		return set_bus(t, key, value, pos, errors);
 	}
 	conf_complain(errors, pos,
-		      "unknown section [%s]; known are [bus], [access], [service NAME] and "
+		      "unknown section [%s]; known are [bus], [access], [tls], [service NAME] and "
 		      "[host NAME]",
 		      section);
 	return -EINVAL;
@@ -306,8 +347,8 @@ const char *topology_url_path(const char *url)
 static const char *url_fault(const char *url)
 {
 	const char *path = topology_url_path(url);
-	const char *host, *colon;
-	uint32_t port;
+	struct sp_address address;
+	const char *host;
 
 	if (!is_plain(url)) {
 		return "has characters that are not printable ASCII";
@@ -320,16 +361,17 @@ static const char *url_fault(const char *url)
 			       ? NULL
 			       : "has a path of more than 107 bytes; choose a shorter run_dir";
 	}
-	if (!str_starts(url, "tcp://")) {
-		return "is neither ipc:///PATH nor tcp://HOST:PORT";
+	host = strstr(url, "://");
+	if (!str_starts(url, "tcp://") && !str_starts(url, "tls+tcp://")) {
+		return "is none of ipc:///PATH, tcp://HOST:PORT and tls+tcp://HOST:PORT";
 	}
-	host = url + strlen("tcp://");
-	colon = strrchr(host, ':');
-	if (!colon || colon == host || parse_u32(colon + 1, strlen(colon + 1), 65535, &port) < 0 ||
-	    port == 0) {
-		return "needs a host and a port from 1 to 65535, as tcp://127.0.0.1:7101";
+	if (strchr(host + strlen("://"), '/')) {
+		return "has a path, which only ipc:// takes";
 	}
-	return strchr(host, '/') ? "has a path, which tcp:// does not take" : NULL;
+	return sp_address_parse(&address, url) < 0
+		       ? "needs a host (an IPv6 address in brackets) and a port from 1 to 65535, "
+			 "as tls+tcp://10.0.0.2:7101"
+		       : NULL;
 }
 
 /* One URL with `@run@` filled in, malloc'ed. */
@@ -357,6 +399,8 @@ static int resolve(const struct topology *t, const struct raw *raw, struct topol
 	const struct conf_pos pos = { raw->file, raw->line };
 	int r = 0;
 
+	out->engine = t->engine;
+	out->tls = t->tls;
 	if (!raw->value) {
 		return 0;
 	}
@@ -376,6 +420,9 @@ static int resolve(const struct topology *t, const struct raw *raw, struct topol
 		}
 		out->urls[out->n_urls++] = url;
 		fault = url_fault(url);
+		if (!fault && str_starts(url, "tls+tcp://") && !bus_tls_is_complete(t->tls)) {
+			fault = "needs ca, cert and key in [tls]";
+		}
 		if (fault) {
 			conf_complain(errors, &pos, "'%s' %s", url, fault);
 			r = -EINVAL;
@@ -448,7 +495,9 @@ int topology_load_in(struct topology **out, const char *path, const char *run_di
 	if (!t) {
 		return -ENOMEM;
 	}
-	r = load(t, path, run_dir, errors);
+	t->engine = &bus_engine_sp;
+	t->tls = bus_tls_new();
+	r = t->tls ? load(t, path, run_dir, errors) : -ENOMEM;
 	if (r < 0) {
 		return r;
 	}
@@ -496,6 +545,11 @@ const char *topology_run_dir(const struct topology *t)
 const char *topology_origin(const struct topology *t)
 {
 	return t->origin;
+}
+
+struct bus_tls *topology_tls(const struct topology *t)
+{
+	return t->tls;
 }
 
 int topology_resolve_access(struct topology *t)

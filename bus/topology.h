@@ -6,9 +6,12 @@
  * so an empty /etc works.
  *
  *   [bus]             run_dir = /run/xenmesh
+ *                     engine = native    (or nng: for all URLs)
  *   [service ops]     pub = URL...   rpc = URL...   (blank-separated; the first is
- *                     the one local clients dial; ipc:// and tcp:// )
+ *                     the one local clients dial; ipc://, tcp://, tls+tcp://)
  *   [host NAME]       ops.pub = URL   ops.rpc = URL  (services of a remote host)
+ *   [tls]             ca = FILE   cert = FILE   key = FILE   crl = FILE
+ *                     (for tls+tcp://; all in PEM, crl is not needed)
  *   [access]          observer = *   operator = @xenmesh  admin = root @xenmesh-admin
  *                     (user names, numeric uids, @groups, * = anybody)
  *
@@ -21,9 +24,14 @@
 #define TOPOLOGY_URLS_MAX     4
 #define TOPOLOGY_DEFAULT_PATH "/etc/xenmesh/topology.conf"
 
+struct bus_engine;
+struct bus_tls;
+
 struct topology_endpoint {
 	char *urls[TOPOLOGY_URLS_MAX];
 	size_t n_urls;
+	const struct bus_engine *engine; /* that moves the bytes of all of them */
+	struct bus_tls *tls;		 /* the topology's; its files are not read yet */
 };
 
 struct topology_service {
@@ -62,6 +70,8 @@ int topology_resolve_access(struct topology *t);
  * groups has in [access]; root (uid 0) and the uid that runs this process are always admin.
  * Never blocks; before topology_resolve_access() nobody else has one. */
 int topology_role(const struct topology *t, uid_t uid, gid_t gid, const gid_t *gids, size_t n_gids);
+/* The files of [tls]. Never NULL. */
+struct bus_tls *topology_tls(const struct topology *t);
 /* Path of an ipc:// URL, NULL for others. */
 const char *topology_url_path(const char *url);
 

@@ -239,7 +239,7 @@ static void peer_open(struct peer *p, struct fixture *f, const char *url)
 	const struct bus_socket_options options = { .max_message = BUS_REPLY_MAX, .queue = 1024 };
 	const struct bus_socket_handler handler = { .on_message = on_reply, .on_link = on_link };
 
-	*p = (struct peer){ .f = f, .engine = bus_engine_for(url), .next_id = ++n_peers << 16 };
+	*p = (struct peer){ .f = f, .engine = &bus_engine_sp, .next_id = ++n_peers << 16 };
 	if (p->engine->open(&p->socket, f->loop, BUS_REQ, &options, &handler, p) < 0 ||
 	    p->engine->dial(p->socket, url) < 0 || !bus_run_until(f->loop, &p->n_up, 1, 5000)) {
 		abort();

@@ -8,6 +8,7 @@
 #include "bus/codes.h"
 #include "bus/engine.h"
 #include "bus/methods.h"
+#include "bus/tls.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
@@ -215,11 +216,12 @@ static void test_mistakes(void)
 		{ "[service ops]\npob = x\n", ":2: unknown key 'pob'" },
 		{ "[service o/s]\npub = x\n", "letters, digits" },
 		{ "[service ]\npub = x\n", "letters, digits" },
-		{ "[bus]\nrundir = /x\n", "known here is run_dir" },
+		{ "[bus]\nrundir = /x\n", "known here are run_dir and engine" },
 		{ "[bus]\nrun_dir = x\n", ":2: run_dir 'x' is not an absolute path" },
 		{ "[bus]\nrun_dir =\n", "not an absolute path" },
 		{ "[service ops]\npub = ipc://run\n", ":2: 'ipc://run' needs an absolute path" },
-		{ "[service ops]\npub = ws://h:1\n", "neither ipc:///PATH nor tcp://HOST:PORT" },
+		{ "[service ops]\npub = ws://h:1\n",
+		  "none of ipc:///PATH, tcp://HOST:PORT and tls" },
 		{ "[service ops]\npub = tcp://h\n", "port from 1 to 65535" },
 		{ "[service ops]\npub = tcp://h:0\n", "port from 1 to 65535" },
 		{ "[service ops]\npub = tcp://h:65536\n", "port from 1 to 65535" },
@@ -227,6 +229,14 @@ static void test_mistakes(void)
 		{ "[service ops]\npub = tcp://h/x:1\n", "has a path" },
 		{ "[service ops]\npub = tcp://a:1 tcp://a:2 tcp://a:3 tcp://a:4 tcp://a:5\n",
 		  "more than 4 URLs" },
+		{ "[service ops]\npub = tcp://::1:7\n", "IPv6 address in brackets" },
+		{ "[service ops]\npub = tls+tcp://h:1\n",
+		  ":2: 'tls+tcp://h:1' needs ca, cert and key" },
+		{ "[host a]\nops.rpc = tls+tcp://h:1\n[tls]\nca = /a\ncert = /b\n",
+		  ":2: 'tls+tcp://h:1' needs ca, cert and key in [tls]" },
+		{ "[tls]\nca = ca.crt\n", ":2: ca 'ca.crt' is not an absolute path" },
+		{ "[tls]\npassword = x\n", "known here are ca, cert, key and crl" },
+		{ "[bus]\nengine = zmq\n", ":2: unknown engine 'zmq'; there are native and nng" },
 		{ "[host blue]\nops = tcp://a:1\n", "SERVICE.pub or SERVICE.rpc" },
 		{ "[host blue]\nops.sub = tcp://a:1\n", "unknown key 'sub'" },
 		{ "[host a/b]\nops.pub = tcp://a:1\n", "letters, digits" },
@@ -251,6 +261,40 @@ static void test_mistakes(void)
 			printf("   %zu: %s", i, strbuf_str(&errors));
 			CU_FAIL("complaint is missing");
 		}
+	}
+	bus_dir_remove(&dir);
+}
+
+/* Which engine, and which files, without reading them. */
+static void test_engine_and_tls(void)
+{
+	_cleanup_(topology_freep) struct topology *t = NULL;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	const struct topology_service *s;
+	struct bus_dir dir;
+
+	bus_dir_make(&dir);
+	CU_ASSERT_EQUAL(load_text(&t, &dir,
+				  "[bus]\nengine = nng\n"
+				  "[service ops]\nrpc = ipc://@run@/x tls+tcp://[::]:7102\n"
+				  "[tls]\nca = /t/ca\ncert = /t/cert\nkey = /t/key\ncrl =\n",
+				  &errors),
+			0);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&errors), "");
+	if (t) {
+		s = topology_service(t, "ops");
+		CU_ASSERT_PTR_EQUAL(s->rpc.engine, &bus_engine_nng);
+		CU_ASSERT_PTR_EQUAL(s->rpc.tls, topology_tls(t));
+		CU_ASSERT_STRING_EQUAL(s->rpc.urls[1], "tls+tcp://[::]:7102");
+		CU_ASSERT_STRING_EQUAL(bus_tls_path(topology_tls(t), BUS_TLS_KEY), "/t/key");
+		CU_ASSERT_PTR_NULL(bus_tls_path(topology_tls(t), BUS_TLS_CRL));
+		CU_ASSERT(bus_tls_is_complete(topology_tls(t)));
+	}
+	t = topology_free(t);
+	CU_ASSERT_EQUAL(load_text(&t, &dir, "[bus]\nengine = native\n", &errors), 0);
+	if (t) {
+		CU_ASSERT_PTR_EQUAL(topology_service(t, "ops")->rpc.engine, &bus_engine_sp);
+		CU_ASSERT_FALSE(bus_tls_is_complete(topology_tls(t)));
 	}
 	bus_dir_remove(&dir);
 }
@@ -400,9 +444,6 @@ static void test_names(void)
 	CU_ASSERT_PTR_NULL(bus_method_find(""));
 	CU_ASSERT_PTR_NULL(bus_method_find("/StartVm"));
 	CU_ASSERT_PTR_NULL(bus_method_find("xenmesh.v1.Ops/StartVm2"));
-	CU_ASSERT_PTR_NOT_NULL(bus_engine_for("ipc:///x"));
-	CU_ASSERT_PTR_NOT_NULL(bus_engine_for("tcp://h:1"));
-	CU_ASSERT_PTR_NULL(bus_engine_for("ws://h:1"));
 	CU_ASSERT_STRING_EQUAL(topology_url_path("ipc:///x"), "/x");
 	CU_ASSERT_PTR_NULL(topology_url_path("tcp://h:1"));
 	for (size_t i = 0; i < bus_n_methods; i++) {
@@ -413,6 +454,7 @@ static void test_names(void)
 }
 
 UNIT_MAIN("topology", UNIT_TEST(test_origin_of_values), UNIT_TEST(test_shipped_file),
-	  UNIT_TEST(test_overrides), UNIT_TEST(test_mistakes), UNIT_TEST(test_where_it_is_read),
-	  UNIT_TEST(test_roles), UNIT_TEST(test_groups_of_a_process),
-	  UNIT_TEST(test_unknown_names_are_told), UNIT_TEST(test_names))
+	  UNIT_TEST(test_overrides), UNIT_TEST(test_mistakes), UNIT_TEST(test_engine_and_tls),
+	  UNIT_TEST(test_where_it_is_read), UNIT_TEST(test_roles),
+	  UNIT_TEST(test_groups_of_a_process), UNIT_TEST(test_unknown_names_are_told),
+	  UNIT_TEST(test_names))
