@@ -178,14 +178,14 @@ test-programs: $(UNIT_BIN) $(FUZZ_BIN)
 
 LOGS := $(BUILD)/test-logs
 # Sanitized programs do not fit into the emulated host; it tests the release build.
-GROUPS := unit,fuzz,system$(if $(SAN),,,xenhost)
+GROUPS := unit,fuzz,system,node$(if $(SAN),,,xenhost)
 LEFT_OUT := $(if $(SAN),--left-out 'xenhost: SAN=$(SAN); the real Xen runs the release build')
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
 
 check: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) check-built
-check-built: programs test-programs python-client bench-programs \
+check-built: programs test-programs python-client node-client bench-programs \
 		$(if $(SAN),,xenhost-images check-musl)
 	@tests/run --bin $(BUILD) --logs $(LOGS) --groups $(GROUPS) $(LEFT_OUT)
 
@@ -218,6 +218,7 @@ help:
 	@echo 'make demo-xen       the same tour on a real Xen host in QEMU'
 	@echo 'make check-fast     unit tests and fuzz corpora only'
 	@echo 'make check-system   whole services on the simulated host only'
+	@echo 'make check-node     the Node.js client only'
 	@echo 'make check-xen      scenarios on a real Xen host in QEMU only'
 	@echo 'make fuzz           run the fuzz targets, FUZZ_SECONDS=60 each (clang)'
 	@echo 'make bench          figures of speed and size, each beside a peer'

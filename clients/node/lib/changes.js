@@ -47,10 +47,12 @@ export class Changes {
   /** When there is room again, or nobody waits any more. */
   async drained(signal) {
     if (this.isFull && !this.#hasEnded && !signal.aborted) {
-      await new Promise((resolve) => {
-        this.#drainWaiters.push(resolve);
-        signal.addEventListener("abort", resolve, { once: true });
-      });
+      let resolve;
+      const drained = new Promise((settle) => (resolve = settle));
+      this.#drainWaiters.push(resolve);
+      signal.addEventListener("abort", resolve);
+      await drained;
+      signal.removeEventListener("abort", resolve);
     }
   }
 

@@ -12,6 +12,7 @@ import { CallError, Code } from "./errors.js";
 import { SP_REP, SP_REQ } from "./frames.js";
 import { findMethod, messageType } from "./messages.js";
 import { Redial } from "./redial.js";
+import { SignalWatch } from "./signals.js";
 
 const CALL_BYTES_MAX = 1 << 20;
 const REPLY_BYTES_MAX = 4 << 20;
@@ -60,6 +61,7 @@ export class Client {
   #redial = new Redial(() => this.#connect());
   #queue = []; // calls to be sent, in this order
   #sent = new Map(); // number -> call
+  #signals = new SignalWatch();
   #nUnfinished = 0;
   #number = crypto.randomInt(NUMBER_BIT);
   #lastError = null;
@@ -140,8 +142,10 @@ export class Client {
         return;
       }
       call.timer = setTimeout(() => this.#expire(call), timeoutMs);
-      call.onAbort = () => this.#abort(call);
-      signal?.addEventListener("abort", call.onAbort, { once: true });
+      if (signal) {
+        call.onAbort = () => this.#abort(call);
+        this.#signals.add(signal, call.onAbort);
+      }
       this.#queue.push(call);
       this.#pump();
     });
@@ -153,7 +157,9 @@ export class Client {
     }
     call.isFinished = true;
     clearTimeout(call.timer);
-    call.signal?.removeEventListener("abort", call.onAbort);
+    if (call.onAbort) {
+      this.#signals.remove(call.signal, call.onAbort);
+    }
     this.#nUnfinished--;
     return true;
   }

@@ -31,17 +31,17 @@ export class Redial {
     this.#delayMs = FIRST_MS;
   }
 
-  /** Wait once as a dial would. */
-  elapsed(signal) {
-    return new Promise((resolve) => {
-      this.#dial = resolve;
-      this.#delayMs = Math.max(this.#delayMs, FIRST_MS);
-      this.want(true);
-      signal.addEventListener("abort", () => {
-        this.stop();
-        resolve();
-      }, { once: true });
-    });
+  /** Wait as long as before a dial; less if the signal is aborted. */
+  async elapsed(signal) {
+    let resolve;
+    const elapsed = new Promise((settle) => (resolve = settle));
+    this.#dial = resolve;
+    this.#delayMs = Math.max(this.#delayMs, FIRST_MS);
+    this.want(true);
+    signal.addEventListener("abort", resolve);
+    await elapsed;
+    signal.removeEventListener("abort", resolve);
+    this.stop();
   }
 
   stop() {

@@ -226,8 +226,6 @@ export class Subscriber extends EventEmitter {
         if (signal.aborted) {
           return;
         }
-        this.#syncError = null;
-        this.#update();
         isDone = !this.#mirror.endSync(seq);
       } catch (error) {
         if (signal.aborted) {
@@ -300,6 +298,8 @@ export class Subscriber extends EventEmitter {
     const page = since ? await this.#client.call("Bus/Changes", { ...since, prefixes }, options)
       : await this.#client.call("Bus/Snapshot", { afterSeq: after, prefixes }, options);
     signal.throwIfAborted();
+    this.#syncError = null;
+    this.#update();
     return page;
   }
 }

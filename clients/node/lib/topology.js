@@ -12,7 +12,7 @@ const DEFAULT_PATH = "/etc/xenmesh/topology.conf";
 const DEFAULT_SERVICES = ["ops", "metrics", "agent-bridge"];
 const RUN_DIR = "/run/xenmesh";
 const FILE_BYTES_MAX = 1 << 20;
-const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
+const SERVICE = /^(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\/)?[A-Za-z0-9_-]{1,64}$/; // "ops", "HOST/ops"
 const OTHERS = 0o007;
 
 /** [{section, key, value, where}] of one file; a mistake is an error with file and line. */
@@ -140,7 +140,7 @@ export class Topology {
   }
 
   #setUrl(service, kind, value, where) {
-    if (!service.split("/").every((part) => NAME.test(part))) {
+    if (!SERVICE.test(service)) {
       throw new TopologyError(`${where}: ${service} is no name of a service`);
     }
     const entry = this.#services.get(service) ?? {};
