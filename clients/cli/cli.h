@@ -59,6 +59,9 @@ struct cli_command {
 /* All commands, ended by one without words. */
 extern const struct cli_command cli_commands[];
 
+/* The options that all commands have, as --help shows them. */
+extern const char cli_global_options[];
+
 /* One option of a command. Long options only take `--name value` and `--name=value`. */
 struct cli_option {
 	const char *name;   /* "force" */
@@ -158,6 +161,7 @@ int cmd_bus_ls(struct cli *cli, int argc, char **argv);
 int cmd_bus_ping(struct cli *cli, int argc, char **argv);
 int cmd_bus_describe(struct cli *cli, int argc, char **argv);
 int cmd_bus_call(struct cli *cli, int argc, char **argv);
+int cmd_complete(struct cli *cli, int argc, char **argv);
 int cmd_bus_doctor(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_check(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_show(struct cli *cli, int argc, char **argv);

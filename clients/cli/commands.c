@@ -4,6 +4,7 @@
  */
 #include "clients/cli/bus_tools.h"
 #include "clients/cli/cli.h"
+#include "clients/cli/cmd_pki.h"
 
 #define VM_HELP                                                           \
 	"VM is a UUID, a name that is unique on the host, or a domid.\n"  \
@@ -27,6 +28,16 @@
 	"  --timeout T        (global) end with 3 when no message came in that time\n" \
 	"  --service SERVICE  of one service only (all of the topology)\n"             \
 	"Exit status 3 when not a single message came.\n"
+
+const char cli_global_options[] =
+	"  --json             one JSON document a line instead of tables\n"
+	"  --timeout T        how long a call may take: 500ms, 5s, 2m (5s)\n"
+	"  --topology FILE    where the services are ($XENMESH_TOPOLOGY, "
+	"/etc/xenmesh/topology.conf)\n"
+	"  --socket-dir DIR   look for the sockets of this host there instead of in run_dir\n"
+	"  --request-id UUID  identify a mutating command, so that repeating it is safe\n"
+	"  --debug            tell what happens on the bus\n"
+	"  --help, --version\n";
 
 const struct cli_command cli_commands[] = {
 	{ "vm list", "", "list VMs: defined ones and every domain of the host", cmd_vm_list, NULL },
@@ -52,12 +63,12 @@ const struct cli_command cli_commands[] = {
 	{ "vm pause", "VM... [--no-wait]", "stop VMs' vCPUs", cmd_vm_pause, VM_HELP },
 	{ "vm unpause", "VM... [--no-wait]", "let paused VMs run", cmd_vm_unpause, VM_HELP },
 	{ "host show", "", "the host: Xen, CPUs, memory", cmd_host_show, NULL },
-	{ "top", "[-b] [-n FRAMES] [-d SECONDS] [-s COLUMN]", "load of the host and its domains",
-	  cmd_top,
+	{ "top", "[-b] [-n FRAMES] [-d SECONDS] [-s cpu|mem|net|vbd|name|domid]",
+	  "load of the host and its domains", cmd_top,
 	  "  -b, --batch         print frames, do not use the screen\n"
 	  "  -n, --frames N      end after N frames\n"
 	  "  -d, --delay S       seconds between frames (1)\n"
-	  "  -s, --sort COLUMN   cpu, mem, net, vbd, name or domid (cpu)\n"
+	  "  -s, --sort cpu|mem|net|vbd|name|domid  column to sort by (cpu)\n"
 	  "Keys: c m n b a d choose the column to sort by, q quits.\n"
 	  "Counters are seen from the guest: NETRX is what the guest received.\n" },
 	{ "events", "[PREFIX...] [--service SERVICE] [--count N] [--for S] [--field PATH]",
@@ -74,10 +85,11 @@ const struct cli_command cli_commands[] = {
 	{ "metrics list", "[host|VM]", "data sources and their newest values", cmd_metrics_list,
 	  NULL },
 	{ "metrics query",
-	  "host|VM [NAME...] [--start S] [--end S] [--interval S] [--cf avg|min|max]",
+	  "host|VM [NAME...] [--start S] [--end S] [--interval 5|60|3600|86400] "
+	  "[--cf avg|min|max]",
 	  "values over time", cmd_metrics_query,
 	  "  --start S     seconds since the epoch, or before now when negative (-600)\n"
-	  "  --interval S  wanted resolution: 5, 60, 3600, 86400 (5)\n" },
+	  "  --interval    wanted resolution in seconds (5)\n" },
 	{ "guest list", "", "what the guests say of themselves, a line each", cmd_guest_list,
 	  NULL },
 	{ "guest show", "VM", "what a guest says of itself", cmd_guest_show, NULL },
@@ -116,6 +128,26 @@ const struct cli_command cli_commands[] = {
 	{ "bus topology show", "[--origin]", "all values that hold, as a topology",
 	  cmd_bus_topology_show, "  --origin  with the file and line that each value is from\n" },
 	{ "bus topology dot", "", "a picture of it, for graphviz", cmd_bus_topology_dot, NULL },
+	{ "bus pki init", "[--dir DIR] [--name NAME]",
+	  "make a certificate authority for tls+tcp:// addresses", cmd_bus_pki_init,
+	  "  --dir DIR    where it is kept (/etc/xenmesh/pki), readable for its owner only\n"
+	  "  --name NAME  of the authority (xenmesh)\n" },
+	{ "bus pki issue",
+	  "NAME --role observer|operator|admin [--server --host HOST] [--days N] [--dir DIR]",
+	  "a key and a certificate for a host or a user", cmd_bus_pki_issue,
+	  "Writes DIR/NAME/ with NAME.crt, NAME.key, ca.crt and crl.pem, to be copied there.\n"
+	  "  --role ROLE  what it may do on other hosts: observer, operator or admin\n"
+	  "  --server     services may listen with it too\n"
+	  "  --host HOST  DNS name or address that others dial it by; may be given again\n"
+	  "  --days N     how long it is valid (365)\n"
+	  "  --renew      replace the one there is; that stays valid until it expires\n"
+	  "  --dir DIR    of the authority (/etc/xenmesh/pki)\n" },
+	{ "bus pki list", "[--dir DIR]", "the certificates that were issued", cmd_bus_pki_list,
+	  "  --dir DIR    of the authority (/etc/xenmesh/pki)\n" },
+	{ "bus pki revoke", "[NAME...] [--dir DIR]", "take back all certificates of a name",
+	  cmd_bus_pki_revoke,
+	  "Writes DIR/crl.pem, which has to be copied to all hosts; without a NAME only that.\n"
+	  "  --dir DIR    of the authority (/etc/xenmesh/pki)\n" },
 	{ "bus monitor",
 	  "[TOPIC...] [--service SERVICE] [--filter EXPR] [--field PATH] [--count N]",
 	  "every message as it comes, a line each; gaps in red", cmd_bus_monitor,
@@ -172,6 +204,13 @@ const struct cli_command cli_commands[] = {
 	  "  --data JSON, -j  the event: {\"task\": {\"id\": \"1\"}}\n"
 	  "  --for S          how long (2500ms)\n"
 	  "  --i-know         also in place of a service of this host itself\n" },
+	{ "bus top", "[-b] [-n FRAMES] [-d SECONDS] [-s rate|bytes|name]",
+	  "traffic of topics, services and methods", cmd_bus_top,
+	  "  -b, --batch         print frames, do not use the screen\n"
+	  "  -n, --frames N      end after N frames\n"
+	  "  -d, --delay S       seconds between frames (1)\n"
+	  "  -s, --sort rate|bytes|name  column to sort by (rate)\n"
+	  "Keys: r b n choose what to sort by, q quits.\n" },
 	{ "bus snapshot", "[SERVICE...] [TOPIC...]", "the state that services hold, a line a topic",
 	  cmd_bus_snapshot, NULL },
 	{ "bus stats", "SERVICE [PREFIX] [--openmetrics]", "counters of a service", cmd_bus_stats,
@@ -179,5 +218,6 @@ const struct cli_command cli_commands[] = {
 	  "  --openmetrics    for Prometheus and the like\n" },
 	{ "bus log-level", "SERVICE error|warning|notice|info|debug",
 	  "change a service's log level", cmd_bus_log_level, NULL },
+	{ "__complete", "-- WORD... CURRENT", NULL, cmd_complete, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

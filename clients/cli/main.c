@@ -10,21 +10,6 @@
 #include "libcommon/log.h"
 #include "libcommon/parse.h"
 
-static const char usage[] =
-	"Usage: xenmesh [OPTIONS] COMMAND ...\n"
-	"\n"
-	"Options (anywhere before or after the command):\n"
-	"  --json             one JSON document a line instead of tables\n"
-	"  --timeout T        how long a call may take: 500ms, 5s, 2m (5s)\n"
-	"  --topology FILE    where the services are ($XENMESH_TOPOLOGY, "
-	"/etc/xenmesh/topology.conf)\n"
-	"  --socket-dir DIR   look for the sockets of this host there instead of in run_dir\n"
-	"  --request-id UUID  identify a mutating command, so that repeating it is safe\n"
-	"  --debug            tell what happens on the bus\n"
-	"  --help, --version\n"
-	"\n"
-	"Commands (each knows --help):\n";
-
 /* Where the command's next word begins if argv begins with its first words, else NULL; all of
  * its words: an empty string. *n = how many of argv they are. */
 static const char *match(const struct cli_command *c, int argc, char **argv, int *n)
@@ -68,7 +53,13 @@ static void print_commands(FILE *to, int argc, char **argv)
 
 static void print_usage(FILE *to)
 {
-	fputs(usage, to);
+	fprintf(to,
+		"Usage: xenmesh [OPTIONS] COMMAND ...\n"
+		"\n"
+		"Options (anywhere before or after the command):\n"
+		"%s\n"
+		"Commands (each knows --help):\n",
+		cli_global_options);
 	print_commands(to, 0, NULL);
 	fputs("\nExit status: 0 ok, 1 failure, 2 usage, 3 timeout, 4 unreachable, 5 denied.\n", to);
 }
@@ -132,14 +123,15 @@ static int run_command(struct cli *cli, const struct cli_command *c, int argc, c
 		       bool help)
 {
 	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
-	int r;
+	int r = 0;
 
 	if (help) {
 		return print_command_help(c);
 	}
-	r = c->run == cmd_bus_topology_check ? 0 /* says itself what is wrong with it */
-					     : topology_load_in(&cli->topology, cli->topology_path,
-								cli->socket_dir, &errors);
+	/* These two say themselves, or not at all, what is wrong with it. */
+	if (c->run != cmd_bus_topology_check && c->run != cmd_complete) {
+		r = topology_load_in(&cli->topology, cli->topology_path, cli->socket_dir, &errors);
+	}
 	if (r < 0) {
 		cli_error("%s", errors.len ? strbuf_str(&errors) : strerror(-r));
 		return CLI_FAILURE;
