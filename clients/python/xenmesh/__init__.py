@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Client for the xenmesh services, after docs/protocol.md.
 
-    from xenmesh import Client, Subscriber, Topology
-    from xenmesh.v1 import ops_pb2
+    from xenmesh import Client, Subscriber
+    from xenmesh.rpc import Ops
 
-    where = Topology.load()
-    with Client(where.rpc("ops")) as ops:
-        print(ops.call("xenmesh.v1.Ops/GetVm", ops_pb2.GetVmRequest(vm="web")))
-    with Subscriber(where.pub("ops"), where.rpc("ops"), ["vm/"]) as changes:
+    with Client.to("ops") as client:
+        print(Ops(client).get_vm(vm="web"))
+    with Subscriber.to("ops", ["vm/"]) as changes:
         for change in changes:
             print(change.what, change.topic)
 
-The modules in xenmesh.v1 are generated from the .proto files when this package is built.
+AsyncClient and AsyncSubscriber are the same for asyncio.  The modules in xenmesh.v1 (messages)
+and xenmesh.rpc (methods) are generated from the .proto files when this package is built.
 """
-from .client import CallError, Client
-from .sp import SpError
-from .sub import Change, Subscriber
+from .aio import AsyncClient, AsyncSubscriber
+from .calls import CallOptions
+from .client import Client
+from .errors import CallError, SpError
+from .follow import Change
+from .sub import Subscriber
 from .topology import Topology
+from .trace import new_traceparent
 
-__all__ = ["CallError", "Change", "Client", "SpError", "Subscriber", "Topology"]
+__all__ = ["AsyncClient", "AsyncSubscriber", "CallError", "CallOptions", "Change", "Client",
+           "SpError", "Subscriber", "Topology", "new_traceparent"]

@@ -1,61 +1,36 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Calls: section 4 of docs/protocol.md."""
-import os
-import random
-import struct
+"""Calls that block."""
 import time
 
-from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
-
-from .sp import REP, REQ, SpError, SpSocket
-# All services of the package, so that their methods are in the descriptor pool.
-from .v1 import bus_pb2, common_pb2, guest_pb2, metrics_pb2, ops_pb2  # noqa: F401
-
-REPLY_MAX = 4 << 20
-RETRY_MIN, RETRY_MAX = 0.1, 1.0
-
-
-class CallError(Exception):
-    """A call that was not OK. `code` is a common_pb2.Code, `name` "NOT_FOUND"."""
-
-    def __init__(self, code, message, request_id, details=()):
-        names = common_pb2.Code.DESCRIPTOR.values_by_number
-        self.code = code
-        self.name = names[code].name[len("CODE_"):] if code in names else "CODE_%d" % code
-        self.message = message
-        self.request_id = request_id
-        self.details = {label.name: label.value for label in details}
-        super().__init__("%s: %s" % (self.name, message))
-
-
-def message_class(descriptor):
-    if hasattr(message_factory, "GetMessageClass"):
-        return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(descriptor_pool.Default()).GetPrototype(descriptor)
-
-
-def find_method(name):
-    """Descriptor of "xenmesh.v1.Ops/StartVm"; the package may be left out."""
-    service, _, method = name.partition("/")
-    if "." not in service:
-        service = "xenmesh.v1." + service
-    return descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
+from .blocking import Driver, run
+from .calls import NAME, TIMEOUT, CallOptions, Calls
+from .topology import Topology
 
 
 class Client:
-    """Calls to the service whose rpc socket is at `url`, one after the other."""
+    """Calls to the service whose rpc socket is at `url`, one after the other.
 
-    def __init__(self, url, name="xenmesh-python/0.1"):
-        self.url = url
-        self.name = name
-        self.socket = None
-        self.number = random.getrandbits(31)
+    name goes into the records of the service: "my-tool/1.2", at most 128 bytes.
+    tls: ssl.SSLContext, needed for tls+tcp://.  Not for use by several threads at once.
+    """
+
+    def __init__(self, url, name=NAME, tls=None):
+        self._calls = Calls(url, name)
+        self._driver = Driver(self._calls, tls)
+
+    @classmethod
+    def to(cls, service, topology=None, name=NAME):
+        """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
+        topology = topology or Topology.load()
+        return cls(topology.rpc(service), name, topology.ssl_context_for(topology.rpc(service)))
+
+    @property
+    def url(self):
+        return self._calls.url
 
     def close(self):
-        if self.socket:
-            self.socket.close()
-            self.socket = None
+        self._calls.close()
+        self._driver.close()
 
     def __enter__(self):
         return self
@@ -63,60 +38,22 @@ class Client:
     def __exit__(self, *_):
         self.close()
 
-    def call(self, method, request=None, timeout=30.0, request_id=None, retry=True):
+    def call(self, method, request=None, timeout=TIMEOUT, request_id=None, retry=True,
+             traceparent=None):
         """The output message of the method, or CallError.
 
-        While `timeout` seconds last, a call whose connection was lost is repeated
-        with the same request id (unless retry is False).  Repeating a call that failed
-        with UNAVAILABLE or DEADLINE_EXCEEDED needs the request_id of that CallError.
+        method: "Ops/StartVm"; the others are those of CallOptions.  While `timeout` lasts, a
+        call whose connection was lost is repeated with the same request id.  To repeat one
+        that failed with UNAVAILABLE or DEADLINE_EXCEEDED give the request_id of its CallError.
         """
-        descriptor = find_method(method)
-        if request is None:
-            request = message_class(descriptor.input_type)()
-        if request.DESCRIPTOR is not descriptor.input_type:
-            raise TypeError("%s takes a %s" % (method, descriptor.input_type.full_name))
-        call = bus_pb2.Call(
-            request_id=request_id or os.urandom(16),
-            method="%s/%s" % (descriptor.containing_service.full_name, descriptor.name),
-            client=self.name, payload=request.SerializeToString())
-        reply = self._exchange(call, time.monotonic() + timeout, retry)
-        if reply.code != common_pb2.CODE_OK:
-            raise CallError(reply.code, reply.message, call.request_id, reply.details)
-        return message_class(descriptor.output_type).FromString(reply.payload)
+        return self.call_with(method, request,
+                              CallOptions(timeout, request_id, retry, traceparent))
 
-    def _exchange(self, call, deadline, retry):
-        delay = RETRY_MIN
-        while True:
-            try:
-                return self._try(call, deadline)
-            except TimeoutError as e:
-                # The answer may still come: it must not be taken for that of another call,
-                # which its number prevents. A half-sent message needs a new connection.
-                self.close()
-                raise CallError(common_pb2.CODE_DEADLINE_EXCEEDED, str(e),
-                                call.request_id) from e
-            except SpError as e:
-                self.close()
-                if not retry or time.monotonic() + delay >= deadline:
-                    raise CallError(common_pb2.CODE_UNAVAILABLE, str(e), call.request_id) from e
-            time.sleep(delay)
-            delay = min(delay * 2, RETRY_MAX)
-
-    def _try(self, call, deadline):
-        if not self.socket:
-            self.socket = SpSocket(self.url, REQ, REP, REPLY_MAX, deadline)
-        self.number = (self.number + 1) & 0x7fffffff
-        header = struct.pack(">I", 0x80000000 | self.number)
-        call.timeout_ms = max(int((deadline - time.monotonic()) * 1000), 1)
-        self.socket.send(header + call.SerializeToString(), deadline)
-        while True:
-            body = self.socket.receive(deadline)
-            if body[:4] != header:
-                continue
-            try:
-                reply = bus_pb2.Reply.FromString(body[4:])
-            except DecodeError as e:
-                raise SpError("%s: its answer is no Reply" % self.url) from e
-            if reply.request_id not in (call.request_id, b""):
-                raise SpError("%s: answer to another request" % self.url)
-            return reply
+    def call_with(self, method, request, options):
+        pending = self._calls.start(method, request, options, time.monotonic(), lambda _: None)
+        try:
+            while not pending.is_done:
+                run([self._driver], lambda: pending.is_done, pending.deadline + 1)
+        finally:
+            self._calls.cancel(pending)
+        return pending.result()
