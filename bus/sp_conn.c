@@ -4,7 +4,8 @@
  *  - callbacks come from pump() only, hence from the loop. Any of them may
  *    free the connection: then c->pool is NULL, and pump() frees the rest;
  *  - what is written goes out in the order of sp_conn_send(): directly while
- *    the queue is empty, else through it;
+ *    the queue is empty, else through it. A queue waits for the socket, or is
+ *    a batch, which is written before the loop sleeps;
  *  - a frame of which a byte was written is written whole, or the connection
  *    ends;
  *  - messages are shared by ipc and tcp: the type byte is there, and tcp
@@ -24,7 +25,9 @@
 
 #define FRAMES_A_TURN 64 /* so that the others live */
 #define WRITES_A_TURN 4
-#define IOVS	      16
+#define IOVS	      64
+#define BATCH_MAX     IOVS		  /* messages to be written together */
+#define BATCH_BYTES   (64U << 10)	  /* of them */
 #define STALL_TOLD_NS (10 * NSEC_PER_SEC) /* one that goes on is told by then */
 #define ANSWERS_BYTES (16U << 20)	  /* of one peer: four of the largest */
 
@@ -126,7 +129,7 @@ static int settle_out(struct sp_conn *c)
 
 static void watch(struct sp_conn *c)
 {
-	bool has_output = c->n_queued > 0 || c->stream.is_connecting ||
+	bool has_output = (c->n_queued > 0 && !c->is_batch) || c->stream.is_connecting ||
 			  sp_stream_holds_output(&c->stream);
 	uint32_t events = has_output ? EPOLLIN | EPOLLOUT : EPOLLIN;
 
@@ -193,43 +196,6 @@ static int enqueue(struct sp_conn *c, struct sp_outgoing *o)
 
 /* ---- writing ---- */
 
-int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o)
-{
-	ssize_t n = 0;
-	int r;
-
-	if (c->is_broken) {
-		return -EPIPE;
-	}
-	if (c->n_queued == 0) {
-		const struct iovec iov[] = { { o->head + c->is_bare, o->head_len - c->is_bare },
-					     { (void *)o->body, o->len } };
-
-		n = sp_stream_write(&c->stream, iov, o->len > 0 ? 2 : 1);
-		if (n < 0) {
-			sp_conn_break(c);
-			return -EPIPE;
-		}
-		if ((size_t)n == o->head_len + o->len - c->is_bare) {
-			watch(c);
-			return 0;
-		}
-	}
-	r = enqueue(c, o);
-	if (r == 0) {
-		c->n_written = c->n_queued == 1 ? (size_t)n : c->n_written;
-		r = settle_out(c);
-		if (r < 0) {
-			sp_conn_break(c);
-			return -EPIPE;
-		}
-	} else if (n > 0) {
-		sp_conn_break(c);
-		return -EPIPE;
-	}
-	return r;
-}
-
 static size_t gather(const struct sp_conn *c, struct iovec iov[static IOVS])
 {
 	size_t skip = c->n_written, n = 0;
@@ -252,13 +218,18 @@ static int flush(struct sp_conn *c)
 {
 	int r = sp_stream_flush(&c->stream);
 
+	list_unlink(&c->by_batch);
+	c->is_batch = false;
 	for (int i = 0; i < WRITES_A_TURN && c->n_queued > 0 && r == 0; i++) {
 		struct iovec iov[IOVS];
 		ssize_t n = sp_stream_write(&c->stream, iov, gather(c, iov));
 		struct sp_queued *q;
 
-		if (n <= 0) {
+		if (n < 0) {
 			return (int)n;
+		}
+		if (n == 0) {
+			break;
 		}
 		c->n_written += (size_t)n;
 		while ((q = list_first(&c->queue, struct sp_queued, link)) &&
@@ -272,6 +243,92 @@ static int flush(struct sp_conn *c)
 		end_stall(c);
 	}
 	return r < 0 ? r : settle_out(c);
+}
+
+int sp_conn_flush(struct sp_conn *c)
+{
+	if (c->is_broken || flush(c) < 0) {
+		sp_conn_break(c);
+		return -EPIPE;
+	}
+	return 0;
+}
+
+static int send_directly(struct sp_conn *c, struct sp_outgoing *o)
+{
+	const struct iovec iov[] = { { o->head + c->is_bare, o->head_len - c->is_bare },
+				     { (void *)o->body, o->len } };
+	ssize_t n = sp_stream_write(&c->stream, iov, o->len > 0 ? 2 : 1);
+	int r = (int)MIN(n, 0);
+
+	if (n == (ssize_t)(o->head_len + o->len - c->is_bare)) {
+		watch(c);
+		return 0;
+	}
+	if (r == 0) {
+		r = enqueue(c, o);
+		if (r < 0 && n == 0) {
+			return r; /* as if it had not been tried */
+		}
+	}
+	if (r == 0) {
+		c->n_written = (size_t)n;
+		r = settle_out(c);
+	}
+	if (r < 0) {
+		sp_conn_break(c);
+		return -EPIPE;
+	}
+	return 0;
+}
+
+static int send_queued(struct sp_conn *c, struct sp_outgoing *o)
+{
+	int r;
+
+	c->is_batch = c->is_batch || c->n_queued == 0;
+	r = enqueue(c, o);
+	c->is_batch = c->is_batch && c->n_queued > 0;
+	if (r < 0 || !c->is_batch) {
+		return r;
+	}
+	if (c->n_queued >= BATCH_MAX || c->bytes_queued >= BATCH_BYTES) {
+		return sp_conn_flush(c);
+	}
+	if (!c->is_corked) {
+		sp_pool_flush_later(c->pool, c);
+	}
+	return 0;
+}
+
+/* Whether more goes to this peer at the same time, as far as can be told: answers to what came
+ * together, or a second message within one turn of the loop. */
+static bool has_company(struct sp_conn *c)
+{
+	uint64_t turn = 0;
+
+	sd_event_get_iteration(c->pool->loop, &turn);
+	if (c->is_corked || c->sent_in == turn) {
+		return true;
+	}
+	c->sent_in = turn;
+	return false;
+}
+
+int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o)
+{
+	bool is_large = o->len >= BATCH_BYTES / 2; /* not worth a copy */
+
+	if (c->is_broken) {
+		return -EPIPE;
+	}
+	if (c->is_batch && (is_large || is_full(c, o->head_len + o->len)) && sp_conn_flush(c) < 0) {
+		return -EPIPE;
+	}
+	if (c->n_queued == 0 && (is_large || !has_company(c))) {
+		return send_directly(c, o);
+	}
+	return send_queued(c, o);
 }
 
 /* ---- reading ---- */
@@ -312,6 +369,7 @@ static int consume(struct sp_conn *c, const uint8_t **data, size_t *len, size_t 
 			return r;
 		}
 		--*budget;
+		c->is_corked = *len > 0;
 		r = c->pool->handler->on_frame(c, frame, frame_len, c->pool->userdata);
 	}
 	return c->pool ? r : 0;
@@ -496,6 +554,10 @@ static int turn(struct sp_conn *c, uint32_t events)
 	if (c->is_broken && (r == 0 || !c->is_up) && !c->stash) {
 		return -EPIPE;
 	}
+	c->is_corked = false;
+	if (c->is_batch && !c->is_broken && flush(c) < 0) {
+		c->is_broken = true;
+	}
 	r = settle(c);
 	watch(c);
 	if (r == 0 && (c->stash || c->is_broken || sp_stream_holds_input(&c->stream))) {
@@ -560,6 +622,10 @@ void sp_conn_break(struct sp_conn *c)
 
 void sp_conn_free(struct sp_conn *c)
 {
+	if (c->pool && c->is_batch && !c->is_broken) {
+		flush(c); /* as far as there is room */
+	}
+	list_unlink(&c->by_batch);
 	c->io = sd_event_source_disable_unref(c->io);
 	c->kick = sd_event_source_disable_unref(c->kick);
 	sp_stream_close(&c->stream);

@@ -44,9 +44,13 @@ struct sp_conn {
 
 	struct list queue; /* of struct sp_queued */
 	size_t n_queued, bytes_queued;
-	size_t n_written;   /* of the first of them */
-	size_t bytes_high;  /* most that ever waited */
-	size_t charged_out; /* to user: a publication that has been written in part */
+	size_t n_written;     /* of the first of them */
+	size_t bytes_high;    /* most that ever waited */
+	size_t charged_out;   /* to user: a publication that has been written in part */
+	struct list by_batch; /* of those that the pool flushes later */
+	bool is_batch;	      /* the queue has not been refused by the socket yet */
+	bool is_corked;	      /* in a turn that has more to deliver, and flushes at its end */
+	uint64_t sent_in;     /* iteration of the loop of the last direct write */
 	uint64_t n_dropped;
 	/* The time in which a subscriber has to be dropped for, until it has read all. */
 	struct {
@@ -76,5 +80,7 @@ int sp_conn_start(struct sp_conn *c);
 void sp_conn_free(struct sp_conn *c);
 /* Let it end at the next turn of the loop, with the callback. */
 void sp_conn_break(struct sp_conn *c);
+/* Write what waits as far as there is room. 0 or -EPIPE. */
+int sp_conn_flush(struct sp_conn *c);
 /* 0 = sent or waiting; -EAGAIN: too much waits; -EPIPE: the peer is going; -ENOMEM. */
 int sp_conn_send(struct sp_conn *c, struct sp_outgoing *o);

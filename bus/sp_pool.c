@@ -101,6 +101,35 @@ static size_t max_connections(void)
 	return (size_t)MIN(files.rlim_cur / CONNECTIONS_PART, (rlim_t)BUS_CONNECTIONS_MAX);
 }
 
+static int on_flush(sd_event_source *source _unused_, void *userdata)
+{
+	struct sp_pool *p = userdata;
+	struct sp_conn *c;
+
+	while ((c = list_first(&p->batches, struct sp_conn, by_batch))) {
+		list_unlink(&c->by_batch);
+		sp_conn_flush(c);
+	}
+	return 0;
+}
+
+void sp_pool_flush_later(struct sp_pool *p, struct sp_conn *c)
+{
+	int r = 0;
+
+	if (list_is_linked(&c->by_batch)) {
+		return;
+	}
+	if (list_is_empty(&p->batches)) {
+		r = p->flush ? sd_event_source_set_enabled(p->flush, SD_EVENT_ONESHOT)
+			     : loop_defer(p->loop, &p->flush, on_flush, p);
+	}
+	list_append(&p->batches, &c->by_batch);
+	if (r < 0) {
+		on_flush(NULL, p); /* out of memory */
+	}
+}
+
 void sp_pool_init(struct sp_pool *p)
 {
 	p->loop = sd_event_ref(p->loop);
@@ -109,6 +138,7 @@ void sp_pool_init(struct sp_pool *p)
 	list_init(&p->conns);
 	list_init(&p->shaking);
 	list_init(&p->partial);
+	list_init(&p->batches);
 	random_bytes(&p->last_id, sizeof(p->last_id));
 }
 
@@ -120,6 +150,7 @@ void sp_pool_deinit(struct sp_pool *p)
 	quota_book_deinit(&p->quota);
 	map_deinit(&p->by_id);
 	p->timer = sd_event_source_disable_unref(p->timer);
+	p->flush = sd_event_source_disable_unref(p->flush);
 	p->audit = loop_ticker_free(p->audit);
 	p->loop = sd_event_unref(p->loop);
 	free(p->scratch);
@@ -245,6 +276,7 @@ int sp_pool_add(struct sp_pool *p, int fd, const struct sp_pool_join *join, stru
 	c->is_accepted = join->is_accepted;
 	c->is_bare = join->scheme != SP_IPC;
 	list_init(&c->queue);
+	c->sent_in = UINT64_MAX;
 	c->decoder.max = p->max_message;
 	c->decoder.is_bare = c->is_bare;
 	r = begin(p, c, join);

@@ -50,6 +50,8 @@ struct sp_pool {
 	uint64_t armed_ns;	   /* 0 = not armed */
 	struct loop_ticker *audit; /* of TLS peers, while there may be any */
 	uint8_t *scratch;
+	struct list batches; /* connections with something to write, by the next turn */
+	sd_event_source *flush;
 };
 
 /* The fields above the gap are set. */
@@ -78,6 +80,8 @@ struct sp_conn *sp_pool_find(const struct sp_pool *p, uint64_t id);
 int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c);
 /* Forget the connection. */
 void sp_pool_leave(struct sp_pool *p, struct sp_conn *c);
+/* Write what waits before the loop sleeps. */
+void sp_pool_flush_later(struct sp_pool *p, struct sp_conn *c);
 /* Which deadline it has now, from now on. */
 void sp_pool_await_nothing(struct sp_pool *p, struct sp_conn *c);
 void sp_pool_await_progress(struct sp_pool *p, struct sp_conn *c);

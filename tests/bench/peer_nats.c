@@ -121,7 +121,9 @@ static void put_publication(struct nats *c, const char *subject, const char *rep
 	char head[128];
 	int n = snprintf(head, sizeof(head), "PUB %s %s %zu\r\n", subject, reply_to, len);
 
-	put(c, (struct iovec[]){ { head, (size_t)n }, { (void *)data, len }, { "\r\n", 2 } }, 3);
+	put(c,
+	    (struct iovec[]){ { head, (size_t)n }, { (void *)data, len }, { (void *)"\r\n", 2 } },
+	    3);
 }
 
 static void more(struct nats *c)
