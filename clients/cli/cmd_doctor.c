@@ -242,6 +242,7 @@ int cmd_bus_doctor(struct cli *cli, int argc, char **argv)
 	check_publications(&d);
 	check_versions(&d);
 	check_clocks(&d);
+	doctor_check_tls(&d);
 	doctor_check_xenstored(&d);
 	doctor_check_journal(&d);
 	if (!d.n_findings && !cli->json) {

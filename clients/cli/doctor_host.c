@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <systemd/sd-journal.h>
 
+#include "bus/tls.h"
 #include "clients/cli/doctor.h"
 #include "libcommon/clock.h"
 
@@ -87,6 +88,75 @@ void doctor_check_directories(struct doctor *d)
 		/* A service makes its own; one that never ran is told as missing. */
 		check_directory(d, dir, false);
 		check_owner(d, p, dir);
+	}
+}
+
+/* ---- TLS ---- */
+
+/* The files of [tls]; NULL when none are named. */
+static struct bus_tls *find_tls(const struct doctor *d)
+{
+	for (size_t i = 0; i < d->n_probes; i++) {
+		struct bus_tls *tls = d->probes[i].service->rpc.tls;
+
+		if (tls && (bus_tls_path(tls, BUS_TLS_CERT) || bus_tls_path(tls, BUS_TLS_KEY))) {
+			return tls;
+		}
+	}
+	return NULL;
+}
+
+/* "topology.conf:7: key /etc/... has mode 0644; chmod 600 it": the remedy behind the `;`, as a
+ * command where there is one. */
+static void find_complaint(struct doctor *d, const struct bus_tls *tls, const char *line,
+			   size_t len)
+{
+	struct cli *cli = d->cli;
+	const char *text = arena_strndup(&cli->arena, line, len);
+	const char *remedy = text ? strrchr(text, ';') : NULL;
+	const char *key = bus_tls_path(tls, BUS_TLS_KEY);
+
+	if (!remedy) {
+		doctor_find(d, "tls", "tls", "xenmesh bus pki list", "%s", text ? text : "");
+		return;
+	}
+	if (key && strstr(remedy, "chmod")) {
+		doctor_find(d, "tls", key, arena_printf(&cli->arena, "chmod 600 %s", key), "%.*s",
+			    (int)(remedy - text), text);
+	} else if (key && strstr(remedy, "chown")) {
+		doctor_find(d, "tls", key, arena_printf(&cli->arena, "chown root %s", key), "%.*s",
+			    (int)(remedy - text), text);
+	} else if (strstr(text, "cannot be read")) {
+		doctor_find(d, "tls", "tls", "xenmesh bus pki issue, and copy what it writes here",
+			    "%s", text);
+	} else {
+		doctor_find(d, "tls", "tls", remedy + 1 + strspn(remedy + 1, " "), "%.*s",
+			    (int)(remedy - text), text);
+	}
+}
+
+void doctor_check_tls(struct doctor *d)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct bus_tls *tls = find_tls(d);
+	const char *key = tls ? bus_tls_path(tls, BUS_TLS_KEY) : NULL;
+
+	if (!tls) {
+		return;
+	}
+	if (key && access(key, R_OK) < 0 && errno == EACCES) {
+		cli_error("only root can look at %s: the files of [tls] were not checked", key);
+		return;
+	}
+	d->n_checks++;
+	bus_tls_load(tls, &errors);
+	for (const char *p = strbuf_str(&errors); *p;) {
+		size_t len = strcspn(p, "\n");
+
+		if (len) {
+			find_complaint(d, tls, p, len);
+		}
+		p += len + (p[len] == '\n');
 	}
 }
 
