@@ -109,12 +109,13 @@ static void end_stall(struct sp_conn *c)
 	memset(&c->stall, 0, sizeof(c->stall));
 }
 
-/* Subscribers share what waits, but each keeps the message alive of which it has a part: that one
- * is charged to its user. 0; -ENOBUFS: more than the share of the user. */
+/* Subscribers share what waits, but one that is dropped for keeps the message alive of which it has
+ * a part: that one is charged to its user. 0; -ENOBUFS: more than the share of the user. */
 static int settle_out(struct sp_conn *c)
 {
 	const struct sp_queued *first = list_first(&c->queue, struct sp_queued, link);
-	size_t held = c->pool->drop_oldest && first && c->n_written > 0 ? first->message->len : 0;
+	bool is_pinned = c->stall.since_ns != 0 && first && c->n_written > 0;
+	size_t held = is_pinned ? first->message->len : 0;
 
 	if (held > c->charged_out &&
 	    !quota_take(&c->pool->quota, c->user, QUOTA_BYTES, held - c->charged_out)) {

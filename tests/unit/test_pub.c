@@ -67,6 +67,7 @@ static void set_up(struct fixture *f)
 	snprintf(f->url, sizeof(f->url), "ipc://%s/pub", f->dir.path);
 	f->service.pub.urls[0] = f->url;
 	f->service.pub.n_urls = 1;
+	f->service.pub.engine = &bus_engine_sp;
 	if (sd_event_new(&f->loop) < 0 || bus_pub_new(&f->pub, f->loop, &f->service, NULL) < 0) {
 		abort();
 	}
