@@ -10,6 +10,7 @@
  *  - tombstones are entries too; when there are too many, the oldest is
  *    forgotten and `reach` becomes its seq: what changed since an older seq
  *    cannot be told any more;
+ *  - a transient topic has no entry;
  *  - a page is a run of that list.  What changes between two pages moves to its
  *    end, so it comes with a later page, or live.  What is removed between two
  *    pages of a full snapshot is told live, or by Changes since the `seq` of
@@ -22,6 +23,7 @@
 #include "bus/bind.h"
 #include "bus/codes.h"
 #include "bus/limits.h"
+#include "bus/transient.h"
 #include "bus/wire.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
@@ -51,6 +53,7 @@ struct entry {
 struct segment {
 	char *name;
 	uint64_t seq;
+	uint64_t n_events, n_bytes;
 };
 
 struct bus_pub {
@@ -235,6 +238,7 @@ static int publish(struct bus_pub *p, const char *topic, const Xenmesh__V1__Even
 	struct segment *segment = find_segment(p, topic);
 	_cleanup_(xfreep) uint8_t *message = NULL;
 	_cleanup_(xfreep) char *name = NULL;
+	bool is_transient = bus_topic_is_transient(topic);
 	struct entry *e;
 	size_t len;
 	int r;
@@ -247,8 +251,8 @@ static int publish(struct bus_pub *p, const char *topic, const Xenmesh__V1__Even
 		return err_trace(r);
 	}
 	name = strndup(topic, strcspn(topic, "/"));
-	e = name ? ensure_entry(p, topic) : NULL;
-	if (!e) {
+	e = name && !is_transient ? ensure_entry(p, topic) : NULL;
+	if (!name || (!e && !is_transient)) {
 		return -ENOMEM;
 	}
 	if (!segment->name) {
@@ -256,9 +260,13 @@ static int publish(struct bus_pub *p, const char *topic, const Xenmesh__V1__Even
 		p->n_segments++;
 	}
 	segment->seq = ++p->seq;
+	segment->n_events++;
+	segment->n_bytes += len;
 	send_all(p, message, len);
-	entry_renew(p, e, STEAL(message), len,
-		    event->body_case == XENMESH__V1__EVENT__BODY_REMOVED);
+	if (e) {
+		entry_renew(p, e, STEAL(message), len,
+			    event->body_case == XENMESH__V1__EVENT__BODY_REMOVED);
+	}
 	if (p->n_tombstones > BUS_TOMBSTONES_MAX) {
 		bury_oldest(p);
 	}
@@ -567,6 +575,25 @@ static void peer_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
 	}
 }
 
+static void segment_stats(const struct segment *segment, uint64_t n_subscribers, bus_stat_fn fn,
+			  void *userdata)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "events", segment->n_events },
+		{ "bytes", segment->n_bytes },
+		{ "subscribers", n_subscribers },
+	};
+	char name[BUS_TOPIC_MAX + 32];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		snprintf(name, sizeof(name), "pub.%s.%s", segment->name, rows[i].name);
+		fn(name, rows[i].value, userdata);
+	}
+}
+
 void bus_pub_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
 {
 	struct bus_socket_stats s;
@@ -586,4 +613,7 @@ void bus_pub_stats(const struct bus_pub *p, bus_stat_fn fn, void *userdata)
 	fn("pub.relistens", s.relistens, userdata);
 	fn("pub.dropped", s.drops, userdata);
 	peer_stats(p, fn, userdata);
+	for (size_t i = 0; i < p->n_segments; i++) {
+		segment_stats(&p->segments[i], s.peers, fn, userdata);
+	}
 }

@@ -19,7 +19,8 @@ int bus_pub_new(struct bus_pub **out, sd_event *loop, const struct topology_serv
 		struct topology *topology);
 struct bus_pub *bus_pub_free(struct bus_pub *p);
 
-/* Publish the whole new state of topic. The caller has set only event->body_case and body.
+/* Publish the whole new state of topic, or one event of a transient one (bus/transient.h), which
+ * is not kept. The caller has set only event->body_case and body.
  * Equal bodies are not suppressed: the caller publishes changes.
  * 0; -EINVAL for a bad topic; -EMSGSIZE; -ENOMEM. */
 int bus_pub_publish(struct bus_pub *p, const char *topic, Xenmesh__V1__Event *event);

@@ -10,6 +10,9 @@
  * While not synced, live events are held; losing some of them only means that
  * the next check finds a loss and another sync follows.
  *
+ * Transient events are outside of all this: their seq is followed by itself,
+ * from the first one that is heard of, and a loss is told and forgotten.
+ *
  * The user's function may free the subscriber, so whatever calls it returns
  * false when that happened, and nothing is touched afterwards.
  */
@@ -19,6 +22,7 @@
 #include "bus/coverage.h"
 #include "bus/engine.h"
 #include "bus/limits.h"
+#include "bus/transient.h"
 #include "libcommon/arena.h"
 #include "libcommon/clock.h"
 #include "libcommon/list.h"
@@ -81,6 +85,8 @@ struct bus_sub {
 	struct coverage coverage;
 	struct map topics;
 	uint64_t round;
+	bool has_transient; /* transient_seq is of `instance` */
+	uint64_t transient_seq;
 
 	struct sync sync;
 	uint64_t call_id; /* 0 = none out */
@@ -308,6 +314,7 @@ static void adopt_instance(struct bus_sub *s, const ProtobufCBinaryData *instanc
 {
 	memcpy(s->instance, instance->data, INSTANCE_LEN);
 	s->has_base = false;
+	s->has_transient = false;
 	coverage_reset(&s->coverage, 0);
 	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
 		((struct topic *)i.value)->seq = 0;
@@ -513,10 +520,49 @@ static bool tell_gap(struct bus_sub *s, uint64_t seq, uint64_t at_least)
 	return true;
 }
 
+/* The publisher is at `seq` with its transient events; those up to prev_seq that did not come were
+ * lost, unless it is the first that is heard of them. */
+static bool follow_transient(struct bus_sub *s, uint64_t seq, uint64_t prev_seq)
+{
+	bool has_gap = s->has_transient && prev_seq > s->transient_seq;
+
+	s->transient_seq = s->has_transient ? MAX(s->transient_seq, seq) : seq;
+	s->has_transient = true;
+	if (!has_gap) {
+		return true;
+	}
+	s->stats.lost++;
+	return deliver(
+		s, &(struct bus_sub_event){ .what = BUS_SUB_LOST, .seq = prev_seq, .missed = 1 });
+}
+
+static bool on_transient(struct bus_sub *s, const Xenmesh__V1__Event *event, const void *data,
+			 size_t len)
+{
+	const struct bus_sub_event e = {
+		.what = BUS_SUB_STATE,
+		.topic = event->topic,
+		.event = event,
+		.seq = event->seq,
+		.size = len,
+		.raw = data,
+	};
+
+	if (s->has_transient && event->seq <= s->transient_seq) {
+		return true;
+	}
+	/* So that the size of other gaps is told right; nothing else depends on it. */
+	(void)coverage_add(&s->coverage, event->topic, segment_len(event->topic), event->seq);
+	if (!follow_transient(s, event->seq, event->prev_seq)) {
+		return false;
+	}
+	return !is_wanted(s, event->topic) || deliver(s, &e);
+}
+
 static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 {
 	const Xenmesh__V1__Heartbeat *beat = event->heartbeat;
-	uint64_t n_behind = 0;
+	uint64_t n_behind = 0, transient_seq = 0;
 
 	if (s->state != STATE_SYNCED || event->body_case != XENMESH__V1__EVENT__BODY_HEARTBEAT) {
 		return true;
@@ -528,10 +574,16 @@ static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 	for (size_t i = 0; i < beat->n_segments; i++) {
 		const char *name = beat->segments[i]->segment;
 
-		if (is_segment_wanted(s, name) &&
-		    beat->segments[i]->seq > coverage_of(&s->coverage, name, strlen(name))) {
+		if (streq(name, BUS_TRANSIENT_SEGMENT)) {
+			transient_seq = beat->segments[i]->seq;
+		} else if (is_segment_wanted(s, name) &&
+			   beat->segments[i]->seq > coverage_of(&s->coverage, name, strlen(name))) {
 			n_behind++;
 		}
+	}
+	if (is_segment_wanted(s, BUS_TRANSIENT_SEGMENT) &&
+	    !follow_transient(s, transient_seq, transient_seq)) {
+		return false;
 	}
 	if (n_behind > 0) {
 		return tell_gap(s, beat->seq, n_behind);
@@ -547,10 +599,17 @@ static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const v
 		     size_t len)
 {
 	size_t seg_len = segment_len(event->topic);
+	bool is_transient = bus_topic_is_transient(event->topic);
 
 	if (!is_instance(s, &event->instance)) {
 		start_over(s);
+		if (is_transient) {
+			hold(s, data, len, false); /* no snapshot has it */
+		}
 		return true;
+	}
+	if (is_transient) {
+		return on_transient(s, event, data, len);
 	}
 	if (event->seq <= s->coverage.complete) {
 		return true;

@@ -8,6 +8,7 @@
  * states, then RESYNCED once everything up to a point is known again.  A loss
  * is noticed within two seconds and repaired; a restarted publisher gives a
  * full snapshot, and topics that went away meanwhile are reported removed.
+ * Events of transient topics come live only; their loss is told.
  */
 #include <systemd/sd-event.h>
 
@@ -17,11 +18,12 @@
 struct bus_sub;
 
 enum bus_sub_what {
-	BUS_SUB_STATE,	  /* event: a topic's new state */
+	BUS_SUB_STATE,	  /* event: a topic's new state, or a transient event (bus/transient.h) */
 	BUS_SUB_REMOVED,  /* topic is no more; event may be NULL */
 	BUS_SUB_RESYNCED, /* all topics are as the publisher has them at `seq` */
 	BUS_SUB_GAP,	  /* `missed` events (at least) were lost; repair is under way */
 	BUS_SUB_DOWN,	  /* publisher not heard for 3.5 s or disconnected; states may be stale */
+	BUS_SUB_LOST,	  /* `missed` transient events (at least) were lost; nothing repairs it */
 };
 
 struct bus_sub_event {
@@ -40,6 +42,7 @@ typedef void (*bus_sub_fn)(struct bus_sub *s, const struct bus_sub_event *e, voi
 
 struct bus_sub_stats {
 	uint64_t events, gaps, missed, resyncs, full_resyncs, bytes;
+	uint64_t lost; /* transient events, at least */
 };
 
 /* prefixes: byte prefixes of topics ("vm/", "vm/<uuid>/state"); n_prefixes 0 = all.

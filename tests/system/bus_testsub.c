@@ -51,6 +51,8 @@ static void on_sub(struct bus_sub *s _unused_, const struct bus_sub_event *e, vo
 	struct testsub *t = userdata;
 
 	switch (e->what) {
+	case BUS_SUB_LOST:
+		break; /* bus_testpub has nothing transient */
 	case BUS_SUB_STATE:
 		t->n_states++;
 		set_topic(t, e);

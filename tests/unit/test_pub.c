@@ -298,6 +298,90 @@ static void test_changes(void)
 	tear_down(&f);
 }
 
+/* It counts, and is nowhere. */
+static void test_transient_topics(void)
+{
+	const struct bus_socket_options options = { .max_message = BUS_EVENT_MAX, .queue = 1024 };
+	const struct bus_socket_handler handler = { .on_message = on_message, .on_link = on_link };
+	struct fixture f;
+
+	set_up(&f);
+	CU_ASSERT_EQUAL(bus_engine_sp.open(&f.sub, f.loop, BUS_SUB, &options, &handler, &f), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.dial(f.sub, f.url), 0);
+	CU_ASSERT(bus_run_until(f.loop, &f.n_beats, 1, 5000));
+	CU_ASSERT_EQUAL(publish(&f, "vm/1/state", 1), 0);
+	CU_ASSERT_EQUAL(publish(&f, "trace/rpc/test", 1), 0);
+	CU_ASSERT_EQUAL(publish(&f, "vm/1/state", 1), 0);
+	CU_ASSERT_EQUAL(publish(&f, "trace/rpc/test", 1), 0);
+	CU_ASSERT(bus_run_until(f.loop, &f.n_received, 4, 5000));
+	if (f.last) {
+		CU_ASSERT_STRING_EQUAL(f.last->topic, "trace/rpc/test");
+		CU_ASSERT_EQUAL(f.last->seq, 4);
+		CU_ASSERT_EQUAL(f.last->prev_seq, 2);
+	}
+	CU_ASSERT_EQUAL(bus_pub_remove(f.pub, "trace/rpc/test", "x"), 0);
+	CU_ASSERT_EQUAL(bus_pub_n_topics(f.pub), 1);
+	{
+		_page_ all = snapshot(&f, 0);
+
+		CU_ASSERT_EQUAL(all->seq, 4);
+		CU_ASSERT_EQUAL(all->n_events, 1);
+		CU_ASSERT_STRING_EQUAL(all->events[0]->topic, "vm/1/state");
+	}
+	{
+		_page_ some = changes(&f, 3, NULL);
+
+		CU_ASSERT_FALSE(some->full);
+		CU_ASSERT_EQUAL(some->n_events, 0);
+		CU_ASSERT_EQUAL(some->seq, 4);
+	}
+	CU_ASSERT(bus_run_until(f.loop, &f.n_beats, f.n_beats + 1, 5000));
+	CU_ASSERT_STRING_EQUAL(f.beat->heartbeat->segments[1]->segment, "trace");
+	CU_ASSERT_EQUAL(f.beat->heartbeat->segments[1]->seq, 4);
+	tear_down(&f);
+}
+
+struct found {
+	const char *name;
+	uint64_t value;
+};
+
+static void find_stat(const char *name, uint64_t value, void *userdata)
+{
+	struct found *found = userdata;
+
+	if (streq(name, found->name)) {
+		found->value = value;
+	}
+}
+
+static uint64_t stat_of(const struct fixture *f, const char *name)
+{
+	struct found found = { .name = name, .value = UINT64_MAX };
+
+	bus_pub_stats(f->pub, find_stat, &found);
+	return found.value;
+}
+
+static void test_segments_are_counted(void)
+{
+	struct fixture f;
+
+	set_up(&f);
+	publish(&f, "vm/1/state", 100);
+	publish(&f, "vm/2/state", 100);
+	publish(&f, "trace/rpc/test", 1);
+	bus_pub_remove(f.pub, "vm/2/state", NULL);
+	CU_ASSERT_EQUAL(stat_of(&f, "pub.vm.events"), 3);
+	CU_ASSERT(stat_of(&f, "pub.vm.bytes") > 200);
+	CU_ASSERT_EQUAL(stat_of(&f, "pub.vm.subscribers"), 0);
+	CU_ASSERT_EQUAL(stat_of(&f, "pub.trace.events"), 1);
+	CU_ASSERT_EQUAL(stat_of(&f, "pub.vm.bytes") + stat_of(&f, "pub.trace.bytes"),
+			stat_of(&f, "pub.bytes"));
+	CU_ASSERT_EQUAL(stat_of(&f, "pub.host.events"), UINT64_MAX);
+	tear_down(&f);
+}
+
 static void test_tombstones_are_bounded(void)
 {
 	struct fixture f;
@@ -604,6 +688,8 @@ int main(void)
 		UNIT_TEST(test_wire),
 		UNIT_TEST(test_bad_topics),
 		UNIT_TEST(test_changes),
+		UNIT_TEST(test_transient_topics),
+		UNIT_TEST(test_segments_are_counted),
 		UNIT_TEST(test_tombstones_are_bounded),
 		UNIT_TEST(test_pages_while_it_changes),
 		UNIT_TEST(test_snapshot_pages),
