@@ -8,19 +8,23 @@
  *    of the server. A handler that keeps a call either has on_cancel, or owns
  *    it until it answers, however late;
  *  - a mutating request id is executed once while it is in `running` or in the
- *    dedup store, which is offered every answer before it is sent.
+ *    dedup store, which is offered every answer before it is sent;
+ *  - each call of a known method is concluded once, whatever its end, and
+ *    before its answer is sent: what somebody was told of is in the audit.
  */
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "bus/dedup.h"
 #include "bus/limits.h"
+#include "bus/rpctrace.h"
 #include "bus/server_internal.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/strbuf.h"
+#include "libcommon/traceparent.h"
 
 #define MESSAGE_MAX 4096 /* of a failure; the log lines of an operation fit */
 
@@ -39,6 +43,7 @@ struct bus_call *call_new(struct bus_server *s, struct bus_socket *socket,
 	c->engine = s->binding.engine;
 	c->info = *peer;
 	c->route = *route;
+	c->len = len;
 	c->start_ns = clock_boot_ns();
 	list_init(&c->waiters);
 	arena_init(&c->arena, BUS_ARENA_BASE + BUS_ARENA_FACTOR * len);
@@ -125,6 +130,93 @@ static int enlist(struct bus_call *c)
 	return 0;
 }
 
+/* ---- the end, for the records ---- */
+
+/* How a call ended. */
+struct end {
+	enum audit_outcome outcome;
+	int code;
+	const char *why;	       /* of a failure, or NULL */
+	size_t reply_len;	       /* 0 = there is no answer */
+	const struct bus_call *answer; /* the call whose answer it got, or NULL */
+};
+
+static void account(struct bus_call *c, int code, uint64_t us)
+{
+	struct method_slot *slot = c->slot;
+
+	slot->n_errors += code != CODE_OK;
+	slot->us_max = MAX(slot->us_max, us);
+	if (!slot->latency) {
+		slot->latency = calloc(1, sizeof(*slot->latency));
+	}
+	if (slot->latency) {
+		histogram_add(slot->latency, us);
+	}
+	log_debug("%s of %s: %s after %llu us", c->envelope.method->name, c->client,
+		  bus_code_name(code), (unsigned long long)us);
+}
+
+static void audit(struct bus_call *c, const struct end *end, uint64_t us)
+{
+	const struct envelope *e = &c->envelope;
+	struct audit_line line = {
+		.message_id = AUDIT_ID_CALL,
+		.method = e->method->name,
+		.outcome = end->outcome,
+		.code = end->code,
+		.reason = end->why,
+		.peer = &c->info,
+		.client = e->client,
+		.duration_us = us,
+		.request_id = e->request_id,
+		.traceparent = e->traceparent,
+	};
+	char object[AUDIT_OBJECT_SIZE] = "";
+
+	if (!c->is_counted && !end->answer && end->outcome != AUDIT_REPEATED &&
+	    !audit_limit_take(&c->server->audit, &c->info)) {
+		return;
+	}
+	if (!c->request) { /* refused before it was read */
+		c->request = envelope_request(e, &c->arena);
+	}
+	if (c->request) {
+		audit_object(c->request, e->method->object, object, sizeof(object));
+	}
+	line.object = object;
+	if (end->answer) {
+		line.object_id = end->answer->object_id;
+		line.task = end->answer->task;
+	}
+	audit_write(&line);
+}
+
+static void conclude(struct bus_call *c, const struct end *end)
+{
+	uint64_t us = (clock_boot_ns() - c->start_ns) / 1000;
+
+	if (c->is_concluded || !c->envelope.method) {
+		return;
+	}
+	c->is_concluded = true;
+	if (c->is_counted) {
+		account(c, end->code, us);
+	}
+	if (bus_method_is_audited(c->envelope.method)) {
+		audit(c, end, us);
+	}
+	if (c->server->trace) {
+		rpc_trace_tell(c->server->trace, c, end->code, end->reply_len,
+			       end->outcome == AUDIT_REPEATED);
+	}
+}
+
+static void conclude_unanswered(struct bus_call *c)
+{
+	conclude(c, &(struct end){ .outcome = AUDIT_UNANSWERED, .code = CODE_CANCELLED });
+}
+
 /* ---- answering ---- */
 
 static void send_reply(struct bus_call *c, const uint8_t *reply, size_t len)
@@ -142,12 +234,26 @@ static void send_reply(struct bus_call *c, const uint8_t *reply, size_t len)
 	}
 }
 
-static void send_failure(struct bus_call *c, int code, const char *why)
+/* is_end: nothing comes after it. */
+static void send_failure(struct bus_call *c, int code, const char *why, bool is_end)
 {
 	_cleanup_(xfreep) uint8_t *reply = NULL;
-	size_t len;
+	size_t len = 0;
 
-	if (envelope_fail(c->envelope.request_id, code, why, &reply, &len) == 0) {
+	if (envelope_fail(c->envelope.request_id, code, why, &reply, &len) < 0) {
+		reply = NULL;
+		len = 0;
+	}
+	if (is_end) {
+		conclude(c, &(struct end){
+				    .outcome = code == CODE_PERMISSION_DENIED ? AUDIT_DENIED
+									      : AUDIT_FAILED,
+				    .code = code,
+				    .why = why,
+				    .reply_len = len,
+			    });
+	}
+	if (reply) {
 		send_reply(c, reply, len);
 	}
 }
@@ -155,13 +261,15 @@ static void send_failure(struct bus_call *c, int code, const char *why)
 void call_refuse(struct bus_call *c, int code, const char *why)
 {
 	c->server->n_refused++;
-	send_failure(c, code, why);
+	send_failure(c, code, why, true);
 	call_free(c);
 }
 
-/* *reply may be replaced by another one. */
-static void store(struct bus_call *c, uint8_t **reply, size_t *len)
+/* *reply may be replaced by another one, and *end by how it says that it ended. */
+static void store(struct bus_call *c, uint8_t **reply, size_t *len, struct end *end)
 {
+	static const char why[] = "the answer could not be recorded; the operation may have been "
+				  "done, look before you repeat it";
 	const struct bus_dedup *d = &c->server->dedup;
 	int r;
 
@@ -176,45 +284,42 @@ static void store(struct bus_call *c, uint8_t **reply, size_t *len)
 		  err_text(r));
 	free(*reply);
 	*reply = NULL;
-	if (envelope_fail(c->envelope.request_id, CODE_INTERNAL,
-			  "the answer could not be recorded; the operation may have been done, "
-			  "look before you repeat it",
-			  reply, len) < 0) {
+	if (envelope_fail(c->envelope.request_id, CODE_INTERNAL, why, reply, len) < 0) {
 		*reply = NULL;
 	}
-}
-
-static void account(struct bus_call *c, int code)
-{
-	uint64_t us = (clock_boot_ns() - c->start_ns) / 1000;
-
-	c->slot->n_errors += code != CODE_OK;
-	c->slot->us_total += us;
-	c->slot->us_max = MAX(c->slot->us_max, us);
-	log_debug("%s of %s: %s after %llu us", c->envelope.method->name, c->client,
-		  bus_code_name(code), (unsigned long long)us);
+	*end = (struct end){ .outcome = AUDIT_FAILED, .code = CODE_INTERNAL, .why = why };
 }
 
 /* The end of an executed call: consumes reply (NULL: out of memory, nobody is told). */
-static void finish(struct bus_call *c, int code, uint8_t *reply, size_t len)
+static void finish(struct bus_call *c, int code, const char *why, uint8_t *reply, size_t len)
 {
+	struct end end = {
+		.outcome = code == CODE_OK ? AUDIT_ACCEPTED : AUDIT_FAILED,
+		.code = code,
+		.why = why,
+		.answer = c,
+	};
+
 	if (c->is_done) {
 		log_error("%s was answered twice; the second answer is dropped",
 			  c->envelope.method->name);
 		free(reply);
 		return;
 	}
-	account(c, code);
 	if (reply) {
-		store(c, &reply, &len);
+		store(c, &reply, &len, &end);
 	}
+	end.reply_len = reply ? len : 0;
+	conclude(c, &end);
 	leave_running(c);
+	end.outcome = AUDIT_REPEATED;
 	if (reply) {
 		send_reply(c, reply, len);
 	}
 	while (!list_is_empty(&c->waiters)) {
 		struct bus_call *waiter = list_entry(c->waiters.next, struct bus_call, by_primary);
 
+		conclude(waiter, &end);
 		if (reply) {
 			send_reply(waiter, reply, len);
 		}
@@ -235,7 +340,7 @@ static void finish_failed(struct bus_call *c, int code, const char *why)
 	if (envelope_fail(c->envelope.request_id, code, why, &reply, &len) < 0) {
 		reply = NULL;
 	}
-	finish(c, code, reply, len);
+	finish(c, code, why, reply, len);
 }
 
 static void finish_encoded(struct bus_call *c, int r, uint8_t *reply, size_t len)
@@ -246,7 +351,24 @@ static void finish_encoded(struct bus_call *c, int r, uint8_t *reply, size_t len
 	} else if (r < 0) {
 		finish_failed(c, CODE_INTERNAL, "out of memory");
 	} else {
-		finish(c, CODE_OK, reply, len);
+		finish(c, CODE_OK, NULL, reply, len);
+	}
+}
+
+/* What of the answer goes into the audit. */
+static void note_answer(struct bus_call *c, const ProtobufCMessage *reply)
+{
+	char text[AUDIT_OBJECT_SIZE];
+
+	if (!bus_method_is_audited(c->envelope.method)) {
+		return;
+	}
+	audit_object(reply, c->envelope.method->object_id, text, sizeof(text));
+	c->object_id = arena_strndup(&c->arena, text, strlen(text));
+	if (reply->descriptor == &xenmesh__v1__task__descriptor) {
+		const char *id = ((const Xenmesh__V1__Task *)reply)->id;
+
+		c->task = arena_strndup(&c->arena, id, strlen(id));
 	}
 }
 
@@ -261,6 +383,9 @@ void bus_call_reply(struct bus_call *call, const ProtobufCMessage *reply)
 		log_error("%s was answered with no valid %s", m->name, m->output->name);
 		finish_failed(call, CODE_INTERNAL, "the service made an invalid answer");
 		return;
+	}
+	if (!call->is_done) {
+		note_answer(call, reply);
 	}
 	r = envelope_reply_message(call->envelope.request_id, reply, &bytes, &len);
 	finish_encoded(call, r, bytes, len);
@@ -321,9 +446,13 @@ static void run_on_cancel(struct bus_call *c)
 
 	c->on_cancel = NULL;
 	if (fn) {
+		struct trace_scope scope;
+
+		trace_enter(&scope, c->envelope.traceparent, NULL);
 		c->is_busy = true;
 		fn(c, c->cancel_userdata);
 		c->is_busy = false;
+		trace_leave(&scope);
 	}
 }
 
@@ -335,14 +464,14 @@ static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_,
 
 	c->server->n_expired++;
 	if (c->primary) {
-		send_failure(c, CODE_DEADLINE_EXCEEDED, why);
+		send_failure(c, CODE_DEADLINE_EXCEEDED, why, true);
 		call_free(c);
 		return 0;
 	}
 	if (!c->on_cancel || c->envelope.method->mutating) {
 		/* The handler still has it, and whoever repeats it gets the real answer: "out of
 		 * time" must not be remembered as the outcome of what may be done yet. */
-		send_failure(c, CODE_DEADLINE_EXCEEDED, why);
+		send_failure(c, CODE_DEADLINE_EXCEEDED, why, false);
 		c->is_answered = true;
 		return 0;
 	}
@@ -370,6 +499,7 @@ static void abandon(struct bus_call *c)
 {
 	c->server->n_abandoned++;
 	if (c->primary) {
+		conclude_unanswered(c);
 		call_free(c);
 		return;
 	}
@@ -377,9 +507,7 @@ static void abandon(struct bus_call *c)
 		return; /* the work is worth its answer, or its handler still has it */
 	}
 	run_on_cancel(c);
-	if (!c->is_done) {
-		account(c, CODE_CANCELLED);
-	}
+	conclude_unanswered(c);
 	call_free(c);
 }
 
@@ -409,8 +537,13 @@ void call_cancel_all(struct bus_server *s)
 			run_on_cancel(c);
 		}
 		while (!list_is_empty(&c->waiters)) {
-			call_free(list_entry(c->waiters.next, struct bus_call, by_primary));
+			struct bus_call *w = list_entry(c->waiters.next, struct bus_call,
+							by_primary);
+
+			conclude_unanswered(w);
+			call_free(w);
 		}
+		conclude_unanswered(c);
 		call_free(c);
 	}
 }
@@ -477,6 +610,9 @@ bool call_is_repeat(struct bus_call *c)
 		return false;
 	case 0:
 		s->n_repeats++;
+		conclude(c, &(struct end){ .outcome = AUDIT_REPEATED,
+					   .code = envelope_reply_code(reply, len),
+					   .reply_len = len });
 		send_reply(c, reply, len);
 		call_free(c);
 		return true;
@@ -494,9 +630,10 @@ bool call_is_repeat(struct bus_call *c)
 
 /* ---- execution ---- */
 
-void call_execute(struct bus_call *c, const ProtobufCMessage *request)
+void call_execute(struct bus_call *c)
 {
 	const struct envelope *e = &c->envelope;
+	struct trace_scope scope;
 
 	if (enlist(c) < 0 || (e->method->mutating && map_set(&c->server->running, e->request_id,
 							     ENVELOPE_ID_LEN, c, NULL) < 0)) {
@@ -506,9 +643,11 @@ void call_execute(struct bus_call *c, const ProtobufCMessage *request)
 	c->slot->n_calls++;
 	c->slot->n_in_flight++;
 	c->is_counted = true;
+	trace_enter(&scope, e->traceparent, NULL);
 	c->is_busy = true;
-	c->slot->fn(c, request, c->slot->userdata);
+	c->slot->fn(c, c->request, c->slot->userdata);
 	c->is_busy = false;
+	trace_leave(&scope);
 	if (c->is_done) {
 		call_free(c);
 	} else {

@@ -72,7 +72,6 @@ static int check_access(struct bus_call *c, char *why, size_t size)
 		return CODE_OK;
 	}
 	s->n_denied++;
-	log_info("denied %s to %s", m->name, c->client);
 	return CODE_PERMISSION_DENIED;
 }
 
@@ -138,7 +137,7 @@ static const char *describe_client(struct bus_call *c)
 }
 
 /* CODE_OK and the decoded request, or the code to refuse with. */
-static int admit(struct bus_call *c, const void *data, size_t len, const ProtobufCMessage **request,
+static int admit(struct bus_call *c, const void *data, size_t len,
 		 char why[static ENVELOPE_WHY_MAX])
 {
 	struct bus_server *s = c->server;
@@ -166,8 +165,8 @@ static int admit(struct bus_call *c, const void *data, size_t len, const Protobu
 	if (code != CODE_OK) {
 		return code;
 	}
-	*request = envelope_request(e, &c->arena);
-	if (!*request) {
+	c->request = envelope_request(e, &c->arena);
+	if (!c->request) {
 		snprintf(why, ENVELOPE_WHY_MAX,
 			 "the payload (%zu bytes) is no %s, unfolds to more than %zu bytes, or has "
 			 "text that is not UTF-8",
@@ -182,7 +181,6 @@ static void on_message(struct bus_socket *socket, const struct bus_peer *peer,
 {
 	struct bus_server *s = userdata;
 	struct bus_call *c = call_new(s, socket, peer, route, len);
-	const ProtobufCMessage *request = NULL;
 	char why[ENVELOPE_WHY_MAX];
 	int code;
 
@@ -190,13 +188,13 @@ static void on_message(struct bus_socket *socket, const struct bus_peer *peer,
 	if (!c) {
 		return; /* out of memory: the caller asks again */
 	}
-	code = admit(c, data, len, &request, why);
+	code = admit(c, data, len, why);
 	if (code != CODE_OK) {
 		call_refuse(c, code, why);
 		return;
 	}
 	if (!c->envelope.method->mutating || !call_is_repeat(c)) {
-		call_execute(c, request);
+		call_execute(c);
 	}
 }
 
@@ -260,6 +258,7 @@ int bus_server_new(struct bus_server **out, sd_event *loop, const struct bus_ser
 	s->quota.max[QUOTA_CALLS] = BUS_INFLIGHT_MAX;
 	s->quota.max[QUOTA_RESERVE] = BUS_INFLIGHT_RESERVE;
 	list_init(&s->calls);
+	audit_limit_init(&s->audit, s->loop);
 	s->slots = calloc(bus_n_methods, sizeof(*s->slots));
 	r = s->slots ? open_dedup(s) : -ENOMEM;
 	if (r == 0) {
@@ -291,27 +290,49 @@ struct bus_server *bus_server_free(struct bus_server *s)
 	map_deinit(&s->running);
 	quota_book_deinit(&s->quota);
 	dedup_free(s->own_dedup);
+	audit_limit_deinit(&s->audit);
+	for (size_t i = 0; s->slots && i < bus_n_methods; i++) {
+		free(s->slots[i].latency);
+	}
 	free(s->slots);
 	sd_event_unref(s->loop);
 	free(s);
 	return NULL;
 }
 
-static void slot_stats(const struct method_slot *slot, const char *method, bus_stat_fn fn,
+/* "StartVm" of "xenmesh.v1.Ops/StartVm", or the whole if that is not unique. */
+static const char *stat_name(const struct bus_method *m)
+{
+	const char *last = strrchr(m->name, '/') + 1;
+
+	return bus_method_find(last) == m ? last : m->name;
+}
+
+static uint64_t slot_quantile(const struct method_slot *slot, unsigned int percent)
+{
+	uint64_t us = slot->latency ? histogram_quantile(slot->latency, percent) : 0;
+
+	return MIN(us, slot->us_max); /* of a bucket it is the upper end */
+}
+
+static void slot_stats(const struct method_slot *slot, const struct bus_method *m, bus_stat_fn fn,
 		       void *userdata)
 {
 	const struct {
 		const char *name;
 		uint64_t value;
 	} rows[] = {
-		{ "calls", slot->n_calls },	    { "errors", slot->n_errors },
-		{ "in_flight", slot->n_in_flight }, { "us_total", slot->us_total },
-		{ "us_max", slot->us_max },
+		{ "calls", slot->n_calls },
+		{ "errors", slot->n_errors },
+		{ "in_flight", slot->n_in_flight },
+		{ "p50_us", slot_quantile(slot, 50) },
+		{ "p99_us", slot_quantile(slot, 99) },
+		{ "max_us", slot->us_max },
 	};
 	char name[160];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		snprintf(name, sizeof(name), "rpc.method.%s.%s", method, rows[i].name);
+		snprintf(name, sizeof(name), "rpc.%s.%s", stat_name(m), rows[i].name);
 		fn(name, rows[i].value, userdata);
 	}
 }
@@ -345,7 +366,7 @@ void bus_server_stats(const struct bus_server *s, bus_stat_fn fn, void *userdata
 	fn("rpc.relistens", sockets.relistens, userdata);
 	for (size_t i = 0; i < bus_n_methods; i++) {
 		if (s->slots[i].n_calls > 0) {
-			slot_stats(&s->slots[i], bus_methods[i].name, fn, userdata);
+			slot_stats(&s->slots[i], &bus_methods[i], fn, userdata);
 		}
 	}
 }

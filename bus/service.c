@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "bus/limits.h"
+#include "bus/rpctrace.h"
 #include "bus/server_internal.h"
 #include "bus/sp_inherit.h"
 #include "libcommon/clock.h"
@@ -23,6 +24,7 @@ struct bus_service {
 	struct bus_service_config config;
 	struct bus_pub *pub;
 	struct bus_server *server;
+	struct rpc_trace *trace;
 	uint64_t started_real_ns, started_boot_ns;
 };
 
@@ -324,7 +326,10 @@ static int open_sockets(struct bus_service *s, sd_event *loop, const struct topo
 	if (r == 0) {
 		r = bus_server_new(&s->server, loop, &config);
 	}
-	return r < 0 ? r : bus_server_add(s->server, own_handlers, ARRAY_LEN(own_handlers), s);
+	if (r == 0) {
+		r = bus_server_add(s->server, own_handlers, ARRAY_LEN(own_handlers), s);
+	}
+	return r < 0 ? r : rpc_trace_new(&s->trace, loop, s->server, s->pub, c->name);
 }
 
 int bus_service_new(struct bus_service **out, sd_event *loop,
@@ -361,6 +366,7 @@ int bus_service_new(struct bus_service **out, sd_event *loop,
 struct bus_service *bus_service_free(struct bus_service *s)
 {
 	if (s) {
+		rpc_trace_free(s->trace);
 		bus_server_free(s->server);
 		bus_pub_free(s->pub);
 		free(s);

@@ -3,7 +3,7 @@
 /*
  * What a service's main.c puts on the bus: a publisher, an RPC server with the
  * service's handlers, and the methods every service answers (Bus.Ping,
- * Describe, Snapshot, Changes, Stats, SetLogLevel).
+ * Describe, Snapshot, Changes, Stats, SetLogLevel, SetTrace).
  */
 #include "bus/pub.h"
 #include "bus/server.h"

@@ -46,7 +46,8 @@ static void put_random_id(char *out, size_t n_bytes)
 
 void traceparent_new(char out[static TRACEPARENT_SIZE])
 {
-	memcpy(out, "00-", TRACE_ID_AT);
+	out[0] = out[1] = '0';
+	out[TRACE_ID_AT - 1] = '-';
 	put_random_id(out + TRACE_ID_AT, TRACE_BYTES);
 	out[PARENT_ID_AT - 1] = '-';
 	put_random_id(out + PARENT_ID_AT, PARENT_BYTES);

@@ -77,7 +77,7 @@ static uint8_t *pack_removal(const struct bus_sub_event *e, size_t *len)
 static int put_event(struct capture *c, const char *service, const struct bus_sub_event *e)
 {
 	static const enum capture_kind kinds[] = { CAPTURE_LIVE, CAPTURE_LIVE, CAPTURE_RESYNCED,
-						   CAPTURE_GAP, CAPTURE_DOWN };
+						   CAPTURE_GAP,	 CAPTURE_DOWN, CAPTURE_GAP };
 	struct capture_record r = { .kind = kinds[e->what],
 				    .time_ns = clock_real_ns(),
 				    .seq = e->seq,

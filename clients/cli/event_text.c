@@ -134,7 +134,9 @@ const char *event_time(struct cli *cli, uint64_t real_ns)
 
 const char *event_kind(enum bus_sub_what what)
 {
-	static const char *const kinds[] = { "state", "removed", "resynced", "gap", "down" };
+	static const char *const kinds[] = {
+		"state", "removed", "resynced", "gap", "down", "lost"
+	};
 
 	return kinds[what];
 }
@@ -153,7 +155,7 @@ struct json_object *event_json(const char *service, const struct bus_sub_event *
 		json_object_object_add(o, "topic", json_object_new_string(e->topic));
 	}
 	json_object_object_add(o, "seq", json_object_new_uint64(e->seq));
-	if (e->what == BUS_SUB_GAP) {
+	if (e->what == BUS_SUB_GAP || e->what == BUS_SUB_LOST) {
 		json_object_object_add(o, "missed", json_object_new_uint64(e->missed));
 	}
 	if (e->event) {

@@ -182,6 +182,8 @@ static void print_note(const struct monitor *m, const char *service, const struc
 		red, service);
 	if (e->what == BUS_SUB_GAP) {
 		fprintf(to, "GAP: %" PRIu64 " or more events lost, repairing", e->missed);
+	} else if (e->what == BUS_SUB_LOST) {
+		fprintf(to, "LOST: %" PRIu64 " or more transient events", e->missed);
 	} else if (e->what == BUS_SUB_RESYNCED) {
 		fprintf(to, "RESYNCED at #%" PRIu64, e->seq);
 	} else {

@@ -27,7 +27,7 @@ static void test_bus_methods(void)
 	CU_ASSERT_EQUAL(
 		memcmp(pong->instance.data, bus_pub_instance(bus_service_pub(f.service)), 16), 0);
 	xenmesh__v1__ping_reply__free_unpacked(pong, NULL);
-	CU_ASSERT_EQUAL(stat_of(&p, "rpc.method." PING ".calls"), 1);
+	CU_ASSERT_EQUAL(stat_of(&p, "rpc.Ping.calls"), 1);
 	CU_ASSERT_EQUAL(stat_of(&p, "test.started"), 0);
 	CU_ASSERT(stat_of(&p, "process.rss_kib") > 1000);
 	CU_ASSERT_EQUAL(stat_of(&p, "process.threads"), 1);
@@ -65,7 +65,7 @@ static void test_describe(void)
 	CU_ASSERT_STRING_EQUAL(d->service, "ops");
 	CU_ASSERT_STRING_EQUAL(d->version, "1.2.3");
 	CU_ASSERT_EQUAL(d->pid, (uint32_t)getpid());
-	CU_ASSERT_EQUAL(d->n_methods, 6 + ARRAY_LEN(handlers));
+	CU_ASSERT_EQUAL(d->n_methods, 7 + ARRAY_LEN(handlers));
 	CU_ASSERT_EQUAL(d->descriptors.len, bus_descriptors_len);
 	for (size_t i = 0; i < d->n_methods; i++) {
 		if (streq(d->methods[i]->name, START)) {
@@ -203,7 +203,7 @@ static void test_handler_answers(void)
 	CU_ASSERT_EQUAL((int)wait_reply(&p)->code, CODE_RESOURCE_EXHAUSTED);
 	bus_run_for(f.loop, 50);
 	CU_ASSERT_EQUAL(p.n_replies, 5);
-	CU_ASSERT_EQUAL(stat_of(&p, "rpc.method." START ".errors"), 2);
+	CU_ASSERT_EQUAL(stat_of(&p, "rpc.StartVm.errors"), 2);
 	log_set_level(LOG_LEVEL_INFO);
 	peer_close(&p);
 	tear_down(&f);
