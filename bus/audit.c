@@ -66,6 +66,9 @@ static void write_message(const struct audit_line *line, const struct fields *f)
 
 	if (line->peer && line->peer->has_creds) {
 		snprintf(who, sizeof(who), " by uid %u", (unsigned int)line->peer->uid);
+	} else if (line->peer && line->peer->name[0]) {
+		snprintf(who, sizeof(who), " by %s%s", line->peer->has_cert ? "" : "tcp ",
+			 line->peer->name);
 	} else if (line->client) {
 		snprintf(who, sizeof(who), " by %.128s", line->client);
 	}
@@ -92,6 +95,8 @@ void audit_write(const struct audit_line *line)
 		add(&f, "XENMESH_UID", number(uid, peer->uid));
 		add(&f, "XENMESH_GID", number(gid, peer->gid));
 		add(&f, "XENMESH_PID", number(pid, (uint64_t)peer->pid));
+	} else if (peer) {
+		add(&f, peer->has_cert ? "XENMESH_CERTIFICATE" : "XENMESH_ADDRESS", peer->name);
 	}
 	add(&f, "XENMESH_DURATION_US", number(duration, line->duration_us));
 	if (line->request_id) {

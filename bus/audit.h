@@ -22,7 +22,8 @@
  *   XENMESH_RESULT      the code: "OK", "NOT_FOUND", ...
  *   XENMESH_REASON      the text that came with it
  *   XENMESH_UID, _GID, _PID       of a local caller, as the kernel says
- *   XENMESH_CERTIFICATE           name in the certificate of a caller over TLS
+ *   XENMESH_CERTIFICATE name in the certificate of a caller over TLS
+ *   XENMESH_ADDRESS     of a caller over plain TCP
  *   XENMESH_CLIENT      what the caller calls itself
  *   XENMESH_DURATION_US           from its arrival to its end
  *   XENMESH_REQUEST_ID  32 hex digits; the same for a call, its repeats and its task

@@ -46,6 +46,10 @@ static void fill_caller(const struct bus_call *call, Xenmesh__V1__RpcCaller *cal
 		caller->uid = call->info.uid;
 		caller->gid = call->info.gid;
 		caller->pid = (uint32_t)call->info.pid;
+	} else if (call->info.has_cert) {
+		caller->certificate = (char *)call->info.name;
+	} else {
+		caller->address = (char *)call->info.name;
 	}
 	caller->client = (char *)call->envelope.client;
 }

@@ -160,7 +160,9 @@ static void test_denied(void)
 	peer_open(&tcp, &f, f.tcp_url);
 	start(&tcp, 1, "web");
 	CU_ASSERT_EQUAL(n_lines, 1);
-	CU_ASSERT(has("StartVm of web by test/1?: denied"));
+	CU_ASSERT(str_starts(lines[0].text, "StartVm of web by tcp 127.0.0.1"));
+	CU_ASSERT(has_name(": denied|"));
+	CU_ASSERT(has_name("|XENMESH_ADDRESS=127.0.0.1"));
 	CU_ASSERT(has("XENMESH_OUTCOME=denied"));
 	CU_ASSERT(has("XENMESH_RESULT=PERMISSION_DENIED"));
 	CU_ASSERT(has("XENMESH_OBJECT=web"));
