@@ -30,6 +30,10 @@ export function parseUrl(url) {
   return { kind: tcp[1], host: tcp[2] ?? tcp[3], port };
 }
 
+function secureContextOf({ ca, cert, key, crl }) {
+  return tls.createSecureContext({ ca, cert, key, crl, minVersion: "TLSv1.2" });
+}
+
 /**
  * What a Connection needs, of a URL or of what a Topology gives.  Throws what is wrong with the
  * URL or with the certificates, so that no dialling can.
@@ -43,11 +47,26 @@ export function endpointOf(where) {
   if (address.kind !== "tls+tcp") {
     return { url, address };
   }
-  if (!files?.ca || !files.cert || !files.key) {
+  const read = typeof files === "function" ? files : () => files;
+  const options = read();
+  if (!options?.ca || !options.cert || !options.key) {
     throw new TypeError(`${url} needs {tls: {ca, cert, key}}`);
   }
-  const { ca, cert, key, crl } = files;
-  const secureContext = tls.createSecureContext({ ca, cert, key, crl, minVersion: "TLSv1.2" });
+  let context = secureContextOf(options);
+  let known = JSON.stringify(options);
+  const secureContext = () => {
+    try {
+      // Renewed certificates are used from the next connection on.
+      const now = read();
+      if (JSON.stringify(now) !== known) {
+        context = secureContextOf(now);
+        known = JSON.stringify(now);
+      }
+    } catch {
+      // Those of before may still do: else the service says so.
+    }
+    return context;
+  };
   return { url, address, secureContext };
 }
 
@@ -92,7 +111,7 @@ export class Connection extends EventEmitter {
     }
     return tls.connect({
       ...common,
-      secureContext,
+      secureContext: secureContext(),
       ...(net.isIP(host) ? {} : { servername: host }),
     });
   }

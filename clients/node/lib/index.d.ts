@@ -19,8 +19,8 @@ export interface TlsOptions {
 /** A socket of a service: ipc:///PATH, tcp://HOST:PORT or tls+tcp://HOST:PORT. */
 export interface Endpoint {
   url: string;
-  /** Needed for tls+tcp:// only. */
-  tls?: TlsOptions;
+  /** Needed for tls+tcp:// only; a function is asked before each connection. */
+  tls?: TlsOptions | (() => TlsOptions);
 }
 
 /** Where the services are, from topology.conf and its drop-ins. */
@@ -40,7 +40,8 @@ export class Topology {
   /** Names of the services: "ops", and "HOST/ops" for those of other hosts. */
   readonly services: string[];
   /**
-   * Where a service publishes. For tls+tcp:// the files of section [tls] are read.
+   * Where a service publishes. For tls+tcp:// the files of section [tls] are read, here and
+   * before each connection.
    * @throws TopologyError for an unknown service or unusable certificates
    */
   pub(service: string): Endpoint;

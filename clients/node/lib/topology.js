@@ -13,7 +13,7 @@ const DEFAULT_SERVICES = ["ops", "metrics", "agent-bridge"];
 const RUN_DIR = "/run/xenmesh";
 const FILE_BYTES_MAX = 1 << 20;
 const SERVICE = /^(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\/)?[A-Za-z0-9_-]{1,64}$/; // "ops", "HOST/ops"
-const OTHERS = 0o007;
+const NOT_OWNER = 0o077;
 
 /** [{section, key, value, where}] of one file; a mistake is an error with file and line. */
 function readIni(file) {
@@ -94,7 +94,6 @@ function checkCertificate(pem, file) {
 export class Topology {
   #services = new Map();
   #tls = new Map();
-  #tlsOptions = null;
 
   constructor() {
     this.runDir = RUN_DIR;
@@ -167,27 +166,28 @@ export class Topology {
         this.services.join(", "));
     }
     const url = first.replaceAll("@run@", this.runDir);
-    return url.startsWith("tls+tcp://") ? { url, tls: this.#readTls(url) } : { url };
+    if (!url.startsWith("tls+tcp://")) {
+      return { url };
+    }
+    this.#readTls(url);
+    return { url, tls: () => this.#readTls(url) };
   }
 
   #readTls(url) {
-    if (!this.#tlsOptions) {
-      const file = (key) => {
-        const value = this.#tls.get(key)?.value;
-        if (!value) {
-          throw new TopologyError(`${url} needs ca, cert and key in section [tls] of ` +
-            this.origin);
-        }
-        return value;
-      };
-      const [ca, cert, key] = ["ca", "cert", "key"].map((name) => readPem(file(name), name));
-      checkCertificate(cert, file("cert"));
-      if (fs.statSync(file("key")).mode & OTHERS) {
-        throw new TopologyError(`[tls] key ${file("key")} is open to everybody: chmod o= it`);
+    const file = (key) => {
+      const value = this.#tls.get(key)?.value;
+      if (!value) {
+        throw new TopologyError(`${url} needs ca, cert and key in section [tls] of ${this.origin}`);
       }
-      const crl = this.#tls.get("crl")?.value;
-      this.#tlsOptions = { ca, cert, key, ...(crl ? { crl: readPem(crl, "crl") } : {}) };
+      return value;
+    };
+    const [ca, cert, key] = ["ca", "cert", "key"].map((name) => readPem(file(name), name));
+    checkCertificate(cert, file("cert"));
+    if (fs.statSync(file("key")).mode & NOT_OWNER) {
+      throw new TopologyError(`[tls] key ${file("key")}: others than its owner may use it: ` +
+        "chmod 600");
     }
-    return this.#tlsOptions;
+    const crl = this.#tls.get("crl")?.value;
+    return { ca, cert, key, ...(crl ? { crl: readPem(crl, "crl") } : {}) };
   }
 }

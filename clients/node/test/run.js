@@ -18,7 +18,7 @@ function option(name) {
 // Left by the Makefile.
 const skip = path.join(HERE, "../skip");
 if (fs.existsSync(skip)) {
-  console.log(`skip node: ${fs.readFileSync(skip, "utf8").trim()}\n0 passed, 0 failed`);
+  console.log(`skip all: ${fs.readFileSync(skip, "utf8").trim()}\n0 passed, 0 failed`);
   process.exit(0);
 }
 const only = option("--only");
