@@ -162,6 +162,7 @@ int cmd_bus_ping(struct cli *cli, int argc, char **argv);
 int cmd_bus_describe(struct cli *cli, int argc, char **argv);
 int cmd_bus_call(struct cli *cli, int argc, char **argv);
 int cmd_complete(struct cli *cli, int argc, char **argv);
+int cmd_bus_bench(struct cli *cli, int argc, char **argv);
 int cmd_bus_doctor(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_check(struct cli *cli, int argc, char **argv);
 int cmd_bus_topology_show(struct cli *cli, int argc, char **argv);

@@ -120,6 +120,15 @@ const struct cli_command cli_commands[] = {
 	  "host's\n"
 	  "  --dry-run          check and print the request, send nothing\n"
 	  "A failure tells the code, the reason, and whether a retry is safe.\n" },
+	{ "bus bench",
+	  "rtt|pub|fan [SERVICE] [--count N] [--size BYTES] [--outstanding N] [--subscribers N]",
+	  "figures of this host: calls, publications", cmd_bus_bench,
+	  "rtt calls Ping of a live SERVICE (ops). pub and fan publish on a private bus in a\n"
+	  "temporary directory, one event after the other and then 256 at a time.\n"
+	  "  -c, --count N        how many calls or events; a tenth more warms up (10000)\n"
+	  "  -s, --size BYTES     payload of each (64)\n"
+	  "  -o, --outstanding N  calls of rtt at the same time, up to 64 (1)\n"
+	  "  -n, --subscribers N  of fan, up to 256 (10)\n" },
 	{ "bus doctor", "", "what is wrong, and the commands that mend it", cmd_bus_doctor,
 	  "Looks at the topology, directories, services, publications, versions, clocks of other\n"
 	  "hosts, files of TLS, xenstored and the journal. Fails if there is a finding.\n" },
