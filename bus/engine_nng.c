@@ -16,15 +16,11 @@
  */
 #include "bus/engine.h"
 
-#include <nng/nng.h>
-#include <nng/protocol/pubsub0/pub.h>
-#include <nng/protocol/pubsub0/sub.h>
-#include <nng/protocol/reqrep0/rep.h>
-#include <nng/protocol/reqrep0/req.h>
 #include <pthread.h>
 
 #include "bus/codes.h"
 #include "bus/nng_fix.h"
+#include "bus/nng_lib.h"
 #include "bus/nng_tls.h"
 #include "bus/pipe_queue.h"
 #include "bus/send_window.h"
@@ -391,7 +387,7 @@ static void close_nng(struct bus_socket *s)
 
 static int open_nng(struct bus_socket *s)
 {
-	static int (*const open_fn[])(nng_socket *) = {
+	int (*const open_fn[])(nng_socket *) = {
 		[BUS_PUB] = nng_pub0_open,
 		[BUS_SUB] = nng_sub0_open,
 		[BUS_REP] = nng_rep0_open_raw,
@@ -819,9 +815,13 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 		       const struct bus_socket_options *options,
 		       const struct bus_socket_handler *handler, void *userdata)
 {
-	struct bus_socket *s = calloc(1, sizeof(*s));
-	int r;
+	struct bus_socket *s;
+	int r = nng_lib_load();
 
+	if (r < 0) {
+		return r;
+	}
+	s = calloc(1, sizeof(*s));
 	if (!s) {
 		return -ENOMEM;
 	}

@@ -3,9 +3,7 @@
 /*
  * The files of [tls] for nng.
  */
-#include <nng/nng.h>
-#include <nng/supplemental/tls/tls.h>
-
+#include "bus/nng_lib.h"
 #include "bus/tls.h"
 
 /* What nng needs for a tls+tcp:// URL, to be freed; *out is NULL for others.

@@ -1,52 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Invariant: the table is whole or not used; once filled it stays, as a
- * library that is linked does.
- */
 #define OPENSSL_NO_NAMES
 #include "bus/openssl.h"
 
-#include <dlfcn.h>
+#include "libcommon/library.h"
 
 #define LIBRARY "libssl.so.3" /* brings libcrypto.so.3 */
 
 struct openssl openssl_table;
 
-static bool find_all(void *library, struct openssl *out)
+int openssl_load(struct strbuf *errors)
 {
-	static const struct {
-		const char *name;
-		size_t offset;
-	} functions[] = {
+	static const struct library_function functions[] = {
 #define OPENSSL_ROW(f) { #f, offsetof(struct openssl, f) },
 		OPENSSL_FUNCTIONS(OPENSSL_ROW)
 	};
+	const char *why;
+	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
-		void *f = dlsym(library, functions[i].name);
-
-		if (!f) {
-			return false;
-		}
-		memcpy((char *)out + functions[i].offset, &f, sizeof(f));
+	if (!openssl_table.SSL_new) {
+		r = library_load(LIBRARY, functions, ARRAY_LEN(functions), &openssl_table,
+				 sizeof(openssl_table), &why);
 	}
-	return true;
-}
-
-int openssl_load(struct strbuf *errors)
-{
-	struct openssl table;
-	void *library;
-
-	if (openssl_table.SSL_new) {
-		return 0;
-	}
-	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (!library || !find_all(library, &table)) {
+	if (r < 0) {
 		strbuf_printf(errors, "tls+tcp:// needs %s of OpenSSL 3: %s; install libssl3\n",
-			      LIBRARY, dlerror());
-		return -ENOSYS;
+			      LIBRARY, why);
 	}
-	openssl_table = table;
-	return 0;
+	return r;
 }

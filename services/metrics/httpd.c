@@ -6,13 +6,13 @@
 #include "services/metrics/httpd.h"
 
 #include <arpa/inet.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "libcommon/err.h"
 #include "libcommon/loop.h"
 #include "libcommon/parse.h"
+#include "services/metrics/mhd_lib.h"
 
 #define CONNECTIONS_MAX	 64 /* scrapers of one host are a handful */
 #define IDLE_SECONDS	 15
@@ -182,7 +182,8 @@ static int listen_at(const char *address, unsigned int *port)
 static int start(struct httpd *h, const char *address)
 {
 	const union MHD_DaemonInfo *info;
-	int fd = listen_at(address, &h->port);
+	int r = mhd_lib_load();
+	int fd = r < 0 ? r : listen_at(address, &h->port);
 
 	if (fd < 0) {
 		return fd;

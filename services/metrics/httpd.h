@@ -14,7 +14,8 @@ struct httpd;
 typedef unsigned int (*httpd_handler_fn)(const char *path, struct strbuf *body, const char **type,
 					 void *userdata);
 
-/* address: "127.0.0.1:9780", "[::1]:9780"; port 0 = any. -EINVAL for others; -EADDRINUSE. */
+/* address: "127.0.0.1:9780", "[::1]:9780"; port 0 = any. -EINVAL for others; -EADDRINUSE;
+ * -ENOSYS: libmicrohttpd is not installed. */
 int httpd_new(struct httpd **out, sd_event *loop, const char *address, httpd_handler_fn fn,
 	      void *userdata);
 struct httpd *httpd_free(struct httpd *h);
