@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The Python client: PYTHONPATH=$(BUILD)/python
 
+# To build and install it as a package, which its tests do.
+DEPS += python3-pip python3-setuptools python3-wheel openssl
+
 PYTHON_CLIENT := $(BUILD)/python/stamp
 PYTHON_SRC := $(wildcard clients/python/xenmesh/*.py) clients/python/xenmesh/py.typed
 
@@ -14,4 +17,7 @@ $(PYTHON_CLIENT): $(PYTHON_SRC) clients/python/tools/generate.py $(filter proto/
 python-client: $(PYTHON_CLIENT)
 programs: $(PYTHON_CLIENT)
 
-.PHONY: python-client
+check-python: python-client
+	@tests/run --bin $(BUILD) --logs $(LOGS) --groups python
+
+.PHONY: python-client check-python

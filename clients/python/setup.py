@@ -25,11 +25,9 @@ class BuildWithGenerated(build_py):
 class SdistWithProtos(sdist):
     def make_release_tree(self, base_dir, files):
         super().make_release_tree(base_dir, files)
-        for part in ("xenmesh/v1",):
-            shutil.copytree(os.path.join(PROTO, part), os.path.join(base_dir, "proto", part),
-                            dirs_exist_ok=True)
-        shutil.copytree(os.path.join(HERE, "tools"), os.path.join(base_dir, "tools"),
-                        dirs_exist_ok=True)
+        for source, target in ((os.path.join(PROTO, "xenmesh/v1"), "proto/xenmesh/v1"),
+                               (os.path.join(HERE, "tools"), "tools")):
+            shutil.copytree(source, os.path.join(base_dir, target), dirs_exist_ok=True)
 
 
 setup(cmdclass={"build_py": BuildWithGenerated, "sdist": SdistWithProtos})

@@ -4,6 +4,7 @@ asynchronous iterator.  Both belong to the event loop that runs when they are fi
 import asyncio
 import contextlib
 
+from .blocking import tune
 from .calls import NAME, TIMEOUT, CallOptions, Calls
 from .follow import SYNCED, Follower
 from .topology import Topology
@@ -20,6 +21,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
+        if self.driver.machine.address.kind != "ipc":
+            tune(transport.get_extra_info("socket"))
         self.driver.made(self)
 
     def data_received(self, data):

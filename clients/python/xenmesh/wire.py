@@ -26,6 +26,10 @@ LASTED = 1.0
 Address = collections.namedtuple("Address", "kind path host port")
 
 
+# A peer whose host has vanished is noticed within a minute: (option of TCP, value).
+KEEP_ALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+
 def parse_url(url):
     """-> Address. A plain path is that of a unix socket."""
     for scheme, kind in (("tcp://", "tcp"), ("tls+tcp://", "tls")):
