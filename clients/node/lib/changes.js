@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The async iterator of a Subscriber.  A consumer that is too slow makes the subscriber stop
-// reading, so that the queue stays short; what the publisher drops meanwhile is repaired as any gap.
+// reading, so that the queue stays short; what the publisher drops meanwhile is repaired as any
+// gap.
 
 const FULL = 1024;
 const DRAINED = 256;

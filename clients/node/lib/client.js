@@ -179,15 +179,16 @@ export class Client {
 
   #expire(call) {
     const waited = `${call.timeoutMs} ms`;
-    if (call.wasSent) {
-      this.#giveUp(call, Code.DEADLINE_EXCEEDED,
-        `no answer within ${waited}; it may still be executed`);
-    } else if (this.#connection?.isOpen) {
-      this.#giveUp(call, Code.RESOURCE_EXHAUSTED,
-        `not sent within ${waited}: ${OUTSTANDING_MAX} calls before it have no answer yet`);
-    } else {
+    const maybe = call.wasSent ? "; it may still be executed" : "";
+    if (!this.#connection?.isOpen) {
       this.#giveUp(call, Code.UNAVAILABLE, `${this.url} was not reached within ${waited}: ` +
-        (this.#lastError?.message ?? "no answer yet"), { cause: this.#lastError ?? undefined });
+        (this.#lastError?.message ?? "no answer yet") + maybe,
+      { cause: this.#lastError ?? undefined });
+    } else if (call.wasSent) {
+      this.#giveUp(call, Code.DEADLINE_EXCEEDED, `no answer within ${waited}${maybe}`);
+    } else {
+      this.#giveUp(call, Code.DEADLINE_EXCEEDED,
+        `not sent within ${waited}: ${OUTSTANDING_MAX} calls before it have no answer yet`);
     }
   }
 
@@ -218,13 +219,17 @@ export class Client {
     const connection = new Connection(this.#endpoint,
       { own: SP_REQ, peer: SP_REP, maxBody: NUMBER_BYTES + REPLY_BYTES_MAX });
     this.#connection = connection;
-    connection.on("open", () => this.#pump());
+    connection.on("open", () => {
+      this.#redial.opened();
+      this.#pump();
+    });
     connection.on("message", (body) => this.#answer(body));
     connection.on("close", (error) => this.#lost(error));
   }
 
   #lost(error) {
     this.#connection = null;
+    this.#redial.lost();
     this.#lastError = error;
     const again = [...this.#sent.values()].filter((call) => !call.isFinished);
     for (const call of this.#sent.values()) {
@@ -297,7 +302,6 @@ export class Client {
     if (!call) {
       return; // to nothing that was asked on this connection
     }
-    this.#redial.succeeded();
     this.#sent.delete(call.number);
     if (call.isFinished) {
       clearTimeout(call.timer);

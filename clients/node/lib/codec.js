@@ -64,7 +64,8 @@ function scalar(value, path, type) {
   if (wanted) {
     return typeof value === wanted ? value : complain(path, value, `a ${wanted}`);
   }
-  return value instanceof Uint8Array ? value : complain(path, typeof value, "a Buffer or Uint8Array");
+  return value instanceof Uint8Array ? value
+    : complain(path, typeof value, "a Buffer or Uint8Array");
 }
 
 function enumNumber(value, path, type) {

@@ -28,7 +28,6 @@ export class Mirror {
   #complete = 0n;
   #seen = new Map(); // segment -> seq
   #known = new Map(); // topic -> seq of the state delivered last
-  #gone = new Map(); // topic -> seq of its removal, while that is above #complete
   #held = [];
   #heldBytes = 0;
   #transientSeq = null; // newest event below trace/, null before the first
@@ -68,8 +67,7 @@ export class Mirror {
       return false;
     }
     if (segment === TRANSIENT) {
-      this.#transient(event);
-      return false;
+      return this.#transient(event);
     }
     if (this.isSyncing || this.#instance === null) {
       this.#hold(event, size);
@@ -98,7 +96,7 @@ export class Mirror {
       }
     }
     this.#seen.clear();
-    this.#completeTo(max(this.#complete, heartbeat.seq));
+    this.#complete = max(this.#complete, heartbeat.seq);
     return false;
   }
 
@@ -138,21 +136,26 @@ export class Mirror {
 
   #deliver(event, replayed) {
     const { topic, seq } = event;
-    if (!this.wants(topic) || seq <= (this.#known.get(topic) ?? this.#gone.get(topic) ?? 0n)) {
+    if (!this.wants(topic)) {
       return;
     }
     if (event.removed) {
-      this.#known.delete(topic);
-      this.#gone.set(topic, seq);
-    } else {
-      this.#gone.delete(topic);
+      if (this.#known.delete(topic)) {
+        this.#tell({ what: "removed", topic, seq, event, replayed });
+      }
+    } else if (seq > (this.#known.get(topic) ?? 0n)) {
       this.#known.set(topic, seq);
+      this.#tell({ what: "state", topic, seq, event, replayed });
     }
-    this.#tell({ what: event.removed ? "removed" : "state", topic, seq, event, replayed });
   }
 
   /** Each stands for itself, nothing repairs a loss; those before the first are no loss. */
   #transient(event) {
+    const isOther = !this.isSyncing && this.#instance !== null &&
+      !this.#isInstance(event.instance);
+    if (isOther) {
+      this.#restart();
+    }
     const last = this.#transientSeq;
     this.#transientSeq = event.seq;
     if (last !== null && event.prevSeq > last) {
@@ -161,6 +164,7 @@ export class Mirror {
     if (this.wants(event.topic)) {
       this.#tell({ what: "state", topic: event.topic, seq: event.seq, event, replayed: false });
     }
+    return isOther;
   }
 
   #transientHeartbeat(heartbeat) {
@@ -214,7 +218,7 @@ export class Mirror {
   /** All pages up to `seq` are there.  True: the events held back tell of another loss. */
   endSync(seq) {
     this.isSyncing = false;
-    this.#completeTo(seq);
+    this.#complete = seq;
     this.#tell({ what: "resynced", seq });
     while (this.#held.length > 0) {
       const { event, size } = this.#held[0];
@@ -225,25 +229,18 @@ export class Mirror {
       this.#held.shift();
       this.#heldBytes -= size;
       if (outcome === RESTARTED) {
+        this.abortSync();
         return true;
       }
     }
     return false;
   }
 
+  /** The next one begins with nothing held back: what was in there is found by it. */
   abortSync() {
     this.isSyncing = false;
     this.#held = [];
     this.#heldBytes = 0;
-  }
-
-  #completeTo(seq) {
-    this.#complete = seq;
-    for (const [topic, removedAt] of this.#gone) {
-      if (removedAt <= seq) {
-        this.#gone.delete(topic);
-      }
-    }
   }
 
   /** Another instance: its numbers begin anew, its topics may be the same. */
@@ -251,7 +248,6 @@ export class Mirror {
     this.#instance = null;
     this.#complete = 0n;
     this.#seen.clear();
-    this.#gone.clear();
     this.#transientSeq = null;
     for (const topic of this.#known.keys()) {
       this.#known.set(topic, 0n);

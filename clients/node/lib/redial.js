@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// When to connect again: at once the first time, then after 100 ms, 200 ms, ... 1 s.
+// When to connect again: at once the first time, then after 100 ms, 200 ms, ... 1 s; at once
+// after a connection that had lasted.
 
 const FIRST_MS = 100;
 const LONGEST_MS = 1000;
+const LASTED_MS = 1000;
 
 export class Redial {
   #dial;
   #timer = null;
   #delayMs = 0;
+  #longestMs;
+  #openedAt = null;
 
-  constructor(dial) {
+  constructor(dial, longestMs = LONGEST_MS) {
     this.#dial = dial;
+    this.#longestMs = longestMs;
   }
 
   /** Whether a connection, of which there is none, is wanted. */
@@ -22,13 +27,21 @@ export class Redial {
         this.#timer = null;
         this.#dial();
       }, this.#delayMs);
-      this.#delayMs = Math.min(Math.max(2 * this.#delayMs, FIRST_MS), LONGEST_MS);
+      this.#delayMs = Math.min(Math.max(2 * this.#delayMs, FIRST_MS), this.#longestMs);
     }
   }
 
-  /** The connection is of use: not the handshake alone, which an overloaded service gives, too. */
-  succeeded() {
-    this.#delayMs = FIRST_MS;
+  /** The handshake is complete: an overloaded service gives that, too, and closes. */
+  opened() {
+    this.#openedAt = performance.now();
+  }
+
+  /** The connection, open or not, is no more. */
+  lost() {
+    if (this.#openedAt !== null && performance.now() - this.#openedAt >= LASTED_MS) {
+      this.#delayMs = 0;
+    }
+    this.#openedAt = null;
   }
 
   /** Wait as long as before a dial; less if the signal is aborted. */

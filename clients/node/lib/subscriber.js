@@ -22,6 +22,7 @@ const SILENCE_MS = 3500;
 const DEAD_MS = 10000; // of silence: the connection is dialled again
 const CHECK_MS = 500;
 const PAGE_TIMEOUT_MS = 10000;
+const RETRY_MS = 2000; // the longest wait before another sync
 const RESTARTS_MAX = 8; // of the publisher during one sync
 
 const EventType = messageType("Event");
@@ -127,6 +128,7 @@ export class Subscriber extends EventEmitter {
       { own: SP_SUB, peer: SP_PUB, maxBody: PUBLICATION_BYTES_MAX });
     this.#connection = connection;
     connection.on("open", () => {
+      this.#redial.opened();
       this.#heard();
       if (this.#changes?.isFull) {
         connection.pause();
@@ -138,14 +140,19 @@ export class Subscriber extends EventEmitter {
 
   #lost(error) {
     this.#connection = null;
+    this.#redial.lost();
+    if (!this.#isClosed) {
+      this.#unheard(error);
+      this.#redial.want(true);
+    }
+  }
+
+  #unheard(error) {
+    this.#isHeard = false;
     this.#sync?.abort();
     this.#sync = null;
     this.#mirror.abortSync();
-    this.#isHeard = false;
-    if (!this.#isClosed) {
-      this.#update(error);
-      this.#redial.want(true);
-    }
+    this.#update(error);
   }
 
   #heard() {
@@ -179,8 +186,7 @@ export class Subscriber extends EventEmitter {
       return;
     }
     if (this.#isHeard) {
-      this.#isHeard = false;
-      this.#update(new Error(`nothing was heard for ${SILENCE_MS} ms`));
+      this.#unheard(new Error(`nothing was heard for ${SILENCE_MS} ms`));
     }
     if (silentMs >= DEAD_MS) {
       this.#connection.destroy(new Error(`nothing was heard for ${DEAD_MS} ms`));
@@ -190,7 +196,6 @@ export class Subscriber extends EventEmitter {
   #publication(body) {
     const end = body.subarray(0, TOPIC_BYTES_MAX + 1).indexOf(0);
     const topic = end > 0 ? body.toString("latin1", 0, end) : "";
-    this.#redial.succeeded();
     this.#heard();
     if (topic !== HEARTBEAT && end > 0 && !this.#mirror.concerns(segmentOf(topic))) {
       return;
@@ -219,14 +224,20 @@ export class Subscriber extends EventEmitter {
   }
 
   async #runSync(signal) {
-    const pause = new Redial(() => {});
-    for (let isDone = false; !isDone;) {
+    const pause = new Redial(() => {}, RETRY_MS);
+    let before = -1n;
+    for (;;) {
       try {
         const seq = await this.#fetchPages(signal);
-        if (signal.aborted) {
+        signal.throwIfAborted();
+        if (!this.#mirror.endSync(seq)) {
+          this.#sync = null;
           return;
         }
-        isDone = !this.#mirror.endSync(seq);
+        if (seq > before) {
+          before = seq;
+          continue; // something was lost meanwhile
+        }
       } catch (error) {
         if (signal.aborted) {
           return;
@@ -237,14 +248,11 @@ export class Subscriber extends EventEmitter {
         this.#syncError = error;
         this.#update();
       }
-      if (!isDone) {
-        await pause.elapsed(signal);
-        if (signal.aborted) {
-          return;
-        }
+      await pause.elapsed(signal);
+      if (signal.aborted) {
+        return;
       }
     }
-    this.#sync = null;
   }
 
   /** All pages of one Changes or Snapshot; the seq up to which everything is known then. */
@@ -263,6 +271,9 @@ export class Subscriber extends EventEmitter {
         }
         [since, after, last, full] = [null, 0n, null, null];
         continue;
+      }
+      if (!page.full && (full || !since)) {
+        throw new ProtocolError("a page of a snapshot is none");
       }
       mirror.adopt(page.instance);
       if (page.full) {

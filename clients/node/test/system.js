@@ -98,8 +98,8 @@ export class System {
 
   log(name) {
     const { logFile } = this.services.get(name);
-    return fs.existsSync(logFile) ? fs.readFileSync(logFile, "utf8").split("\n").slice(-20).join("\n")
-      : "";
+    return fs.existsSync(logFile)
+      ? fs.readFileSync(logFile, "utf8").split("\n").slice(-20).join("\n") : "";
   }
 
   async #end() {

@@ -107,7 +107,7 @@ function inputsOf(scope) {
 }
 
 function methodTable(scope) {
-  let text = "/** Input and output of each method, by the short name that `Client.call` takes. */\n" +
+  let text = "/** Input and output of each method, by the name that `Client.call` takes. */\n" +
     "export interface Methods {\n";
   for (const entry of scope.nestedArray.filter((each) => each instanceof protobuf.Service)) {
     for (const method of entry.methodsArray) {
