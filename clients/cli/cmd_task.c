@@ -5,6 +5,7 @@
 #include "clients/cli/table.h"
 #include "clients/cli/task.h"
 #include "libcommon/err.h"
+#include "libcommon/traceparent.h"
 
 #define TASK_WAIT_MS 3600000 /* the longest operation ops allows */
 
@@ -158,6 +159,7 @@ static int get_task(struct cli *cli, int argc, char **argv, const Xenmesh__V1__T
 int cmd_task_show(struct cli *cli, int argc, char **argv)
 {
 	const Xenmesh__V1__Task *t;
+	char trace_id[TRACE_ID_SIZE];
 	int r = get_task(cli, argc, argv, &t);
 
 	if (r) {
@@ -171,6 +173,10 @@ int cmd_task_show(struct cli *cli, int argc, char **argv)
 	       t->method, t->vm, t->vm_name, state_name(cli, t), t->progress * 100, t->step);
 	printf("created   %s by %s\nstarted   %s\nfinished  %s\n", cli_time(cli, t->created_ns),
 	       t->client, cli_time(cli, t->started_ns), cli_time(cli, t->finished_ns));
+	traceparent_trace_id(t->traceparent, trace_id);
+	if (trace_id[0]) {
+		printf("trace     %s\n", trace_id);
+	}
 	if (t->error) {
 		printf("error     %s: %s\n", bus_code_name((int)t->error->code), t->error->message);
 		for (size_t i = 0; i < t->error->n_log; i++) {

@@ -148,8 +148,8 @@ static inline const char *ops_submit(struct ops_fixture *f, enum task_kind kind,
 {
 	struct vm *vm = vms_get(&f->core->vms, uuid);
 	static const uint8_t request_id[16] = "request";
-	struct task *task = tasks_new(&f->core->tasks, kind, uuid, vm ? vm_name(vm) : "?", "test",
-				      request_id);
+	const struct task_origin origin = { .client = "test", .request_id = request_id };
+	struct task *task = tasks_new(&f->core->tasks, kind, uuid, vm ? vm_name(vm) : "?", &origin);
 
 	task->timeout_s = timeout_s;
 	task->is_forced = is_forced;

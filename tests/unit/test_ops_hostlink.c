@@ -116,27 +116,27 @@ static void test_hostlink__spawns(void)
 	struct hostlink_spawn *spawn;
 	struct hostlink *h = connect_to(&f, &s);
 
-	CU_ASSERT_EQUAL(hostlink_spawn(h, on_spawned, &a, &spawn), -ENOTCONN);
+	CU_ASSERT_EQUAL(hostlink_spawn(h, "", on_spawned, &a, &spawn), -ENOTCONN);
 	WAIT(&f, hostlink_is_up(h));
-	CU_ASSERT_EQUAL(hostlink_spawn(h, on_spawned, &a, &spawn), 0);
+	CU_ASSERT_EQUAL(hostlink_spawn(h, "", on_spawned, &a, &spawn), 0);
 	WAIT(&f, a.n == 1);
 	CU_ASSERT(a.fd >= 0);
 	close(a.fd);
 
 	f.host.has_no_workers = true;
-	CU_ASSERT_EQUAL(hostlink_spawn(h, on_spawned, &b, &spawn), 0);
+	CU_ASSERT_EQUAL(hostlink_spawn(h, "", on_spawned, &b, &spawn), 0);
 	WAIT(&f, b.n == 1);
 	CU_ASSERT_EQUAL(b.fd, -1);
 	CU_ASSERT_STRING_EQUAL(b.error, "no worker program");
 
 	f.host.has_no_workers = false;
-	CU_ASSERT_EQUAL(hostlink_spawn(h, on_spawned, &c, &spawn), 0);
+	CU_ASSERT_EQUAL(hostlink_spawn(h, "", on_spawned, &c, &spawn), 0);
 	spawn = hostlink_spawn_cancel(spawn);
 	WAIT(&f, f.host.n_spawned == 2); /* it came, and was sent away */
 	WAIT(&f, list_is_empty(&f.host.workers));
 	CU_ASSERT_EQUAL(c.n, 0);
 
-	CU_ASSERT_EQUAL(hostlink_spawn(h, on_spawned, &d, &spawn), 0);
+	CU_ASSERT_EQUAL(hostlink_spawn(h, "", on_spawned, &d, &spawn), 0);
 	fakehost_hang_up(&f.host);
 	WAIT(&f, d.n == 1);
 	CU_ASSERT_STRING_EQUAL(d.error, "the host process went away");

@@ -76,9 +76,13 @@ static void reload(struct fixture *f)
 	CU_ASSERT_EQUAL(tasks_load(&f->tasks, on_active, f), 0);
 }
 
+#define TRACE_ID    "4bf92f3577b34da6a3ce929d0e0e4736"
+#define TRACEPARENT "00-" TRACE_ID "-00f067aa0ba902b7-01"
+
 static struct task *make(struct fixture *f)
 {
-	struct task *task = tasks_new(&f->tasks, TASK_START, UUID_A, "web", "test uid=0", NULL);
+	const struct task_origin origin = { .client = "test uid=0", .traceparent = TRACEPARENT };
+	struct task *task = tasks_new(&f->tasks, TASK_START, UUID_A, "web", &origin);
 
 	CU_ASSERT_EQUAL(task_save(task), 0);
 	tasks_show(task);
@@ -118,10 +122,73 @@ static void test_tasks__are_published_as_they_go(void)
 	CU_ASSERT(!r->event->task->cancellable);
 }
 
+static struct strbuf sunk;
+
+static void sink(enum log_level level _unused_, const char *message, const struct log_field *fields,
+		 size_t n_fields)
+{
+	strbuf_printf(&sunk, "%s|", message);
+	for (size_t i = 0; i < n_fields; i++) {
+		if (!streq(fields[i].name, "XENMESH_DURATION_US") &&
+		    !streq(fields[i].name, "TASK")) {
+			strbuf_printf(&sunk, "%s=%s|", fields[i].name, fields[i].value);
+		}
+	}
+	strbuf_putc(&sunk, '\n');
+}
+
+/* One line when it ends, and the trace is that of the call, also after a restart. */
+static void test_tasks__trace_and_audit(void)
+{
+	static const uint8_t request_id[16] = { 0xab, [15] = 0xcd };
+	const struct task_origin origin = {
+		.client = "test uid=0",
+		.request_id = request_id,
+		.traceparent = TRACEPARENT,
+	};
+	const struct task_origin itself = { .client = "policy", .traceparent = "junk" };
+	WITH_FIXTURE(f);
+	struct task *task = tasks_new(&f.tasks, TASK_PAUSE, UUID_A, "we\nb", &origin);
+	struct task *own = tasks_new(&f.tasks, TASK_POLICY_DESTROY, UUID_A, "web", &itself);
+	struct trace_scope scope;
+	char id[37];
+
+	memcpy(id, task->id, sizeof(id));
+	CU_ASSERT_EQUAL(task_save(task), 0);
+	tasks_show(task);
+	CU_ASSERT_STRING_EQUAL(topic(&f, id)->event->task->traceparent, TRACEPARENT);
+	CU_ASSERT(traceparent_is_valid(own->traceparent));
+	tasks_discard(own);
+	reload(&f);
+	task = map_get_str(&f.tasks.by_id, id);
+	CU_ASSERT_PTR_NOT_NULL(task);
+	if (!task) {
+		return;
+	}
+	CU_ASSERT_STRING_EQUAL(task->traceparent, TRACEPARENT);
+	log_set_sink(sink);
+	task_enter(task, &scope);
+	log_warning("at work");
+	trace_leave(&scope);
+	task_end(task, TASK_FAILED, CODE_INTERNAL, "broken");
+	log_set_sink(NULL);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&sunk),
+			       "at work|TRACE_ID=" TRACE_ID "|\n"
+			       "PauseVm of we\\x0ab by test uid=0: failed: broken|"
+			       "MESSAGE_ID=c56d3adc46b24b57a46abb0423e92fc8|XENMESH_METHOD=PauseVm|"
+			       "XENMESH_OBJECT=we\\x0ab|XENMESH_OBJECT_ID=" UUID_A "|"
+			       "XENMESH_OUTCOME=failed|XENMESH_RESULT=INTERNAL|"
+			       "XENMESH_REQUEST_ID=ab0000000000000000000000000000cd|"
+			       "TRACE_ID=" TRACE_ID "|XENMESH_CLIENT=test uid=0|"
+			       "XENMESH_REASON=broken|\n");
+	strbuf_deinit(&sunk);
+}
+
 static void test_tasks__invisible_until_shown(void)
 {
 	WITH_FIXTURE(f);
-	struct task *task = tasks_new(&f.tasks, TASK_START, UUID_A, "web", "test", NULL);
+	const struct task_origin origin = { .client = "test" };
+	struct task *task = tasks_new(&f.tasks, TASK_START, UUID_A, "web", &origin);
 	char id[37];
 
 	memcpy(id, task->id, sizeof(id));
@@ -363,6 +430,7 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(test_tasks__are_published_as_they_go),
+		UNIT_TEST(test_tasks__trace_and_audit),
 		UNIT_TEST(test_tasks__invisible_until_shown),
 		UNIT_TEST(test_tasks__progress_is_throttled),
 		UNIT_TEST(test_tasks__texts_are_bounded),

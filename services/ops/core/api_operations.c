@@ -58,8 +58,12 @@ static int write_rows(struct accepted *a)
 static struct task *make_task(struct core *c, struct bus_call *call, const struct vm *vm,
 			      const struct order *order)
 {
-	struct task *task = tasks_new(&c->tasks, order->kind, vm->uuid, vm_name(vm),
-				      bus_call_client(call), bus_call_request_id(call));
+	const struct task_origin origin = {
+		.client = bus_call_client(call),
+		.request_id = bus_call_request_id(call),
+		.traceparent = bus_call_traceparent(call),
+	};
+	struct task *task = tasks_new(&c->tasks, order->kind, vm->uuid, vm_name(vm), &origin);
 
 	if (task) {
 		task->timeout_s = order->timeout_s;

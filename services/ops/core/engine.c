@@ -349,17 +349,20 @@ static void follow_policy(struct engine *e, struct vm *vm, const struct policy_d
 	const Xenmesh__Host__Domain *d = vm_domain(vm);
 	enum task_kind kind = decision->action == POLICY_RESTART ? TASK_POLICY_RESTART
 								 : TASK_POLICY_DESTROY;
-	struct task *task = tasks_new(e->tasks, kind, vm->uuid, vm_name(vm), "policy", NULL);
+	struct task *task = tasks_new(e->tasks, kind, vm->uuid, vm_name(vm),
+				      &(struct task_origin){ .client = "policy" });
+	_cleanup_(trace_leave) struct trace_scope scope;
 	struct operation *op;
 	bool is_saved;
 
+	trace_enter(&scope, task ? task->traceparent : NULL, task ? task->id : NULL);
 	if (!task) {
 		e->is_policy_due = true;
 		return;
 	}
 	task->target_domid = (int32_t)d->domid;
 	is_saved = task_save_soon(task); /* else the host shows the cause after a restart, too */
-	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", vm->uuid }, { "TASK", task->id }),
+	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", vm->uuid }),
 		   "domain %u of %s has shut down: %s", d->domid, vm_name(vm),
 		   decision->note[0]		 ? decision->note
 		   : kind == TASK_POLICY_RESTART ? "it is restarted"

@@ -82,8 +82,8 @@ static void on_worker(struct hostlink *h, const Xenmesh__Host__WorkerReady *read
 	xclose(fd); /* nobody waits any more: the worker sees its link close and ends */
 }
 
-int hostlink_spawn(struct hostlink *h, hostlink_spawn_fn fn, void *userdata,
-		   struct hostlink_spawn **out)
+int hostlink_spawn(struct hostlink *h, const char *traceparent, hostlink_spawn_fn fn,
+		   void *userdata, struct hostlink_spawn **out)
 {
 	Xenmesh__Host__SpawnWorker spawn = XENMESH__HOST__SPAWN_WORKER__INIT;
 	Xenmesh__Host__ToHost message = XENMESH__HOST__TO_HOST__INIT;
@@ -94,6 +94,7 @@ int hostlink_spawn(struct hostlink *h, hostlink_spawn_fn fn, void *userdata,
 		return -ENOTCONN;
 	}
 	spawn.id = ++h->next_id;
+	spawn.traceparent = (char *)traceparent;
 	message.body_case = XENMESH__HOST__TO_HOST__BODY_SPAWN_WORKER;
 	message.spawn_worker = &spawn;
 	r = link_send(h->link, &message.base, -1);

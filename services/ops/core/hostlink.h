@@ -40,8 +40,8 @@ struct hostlink_spawn;
 /* fd >= 0 is the worker's socket and the callee's; else error says why there is none. */
 typedef void (*hostlink_spawn_fn)(int fd, const char *error, void *userdata);
 /* fn is called once, from the loop; *out is valid until then. -ENOTCONN, -ENOMEM. */
-int hostlink_spawn(struct hostlink *h, hostlink_spawn_fn fn, void *userdata,
-		   struct hostlink_spawn **out);
+int hostlink_spawn(struct hostlink *h, const char *traceparent, hostlink_spawn_fn fn,
+		   void *userdata, struct hostlink_spawn **out);
 /* fn will not be called; a worker that comes after all is sent away. Accepts NULL. */
 struct hostlink_spawn *hostlink_spawn_cancel(struct hostlink_spawn *s);
 

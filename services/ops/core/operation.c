@@ -73,8 +73,6 @@ void operation_end(struct operation *op, int state, int code, const char *format
 	task->domid = vm_domid(op->vm);
 	if (state == TASK_FAILED) {
 		last_error = text;
-		log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", task->vm }, { "TASK", task->id }),
-			   "%s of %s failed: %s", task_method(task), task->vm_name, text);
 	} else if (op->note[0]) {
 		snprintf(text, sizeof(text), "%s", op->note); /* a task that is done tells none */
 		last_error = text;
@@ -340,7 +338,9 @@ static void on_done(const struct workerlink_result *result, void *userdata)
 	bool was_at_work = workerlink_is_at_work(op->worker);
 	struct workerlink_result copy = *result;
 	char message[OPS_TASK_TEXT_MAX];
+	_cleanup_(trace_leave) struct trace_scope scope;
 
+	task_enter(op->task, &scope);
 	snprintf(message, sizeof(message), "%s", result->message);
 	copy.message = message;
 	drop_worker(op);
@@ -391,6 +391,7 @@ static int send_request(struct operation *op)
 	Xenmesh__Host__ActOnDomain act = XENMESH__HOST__ACT_ON_DOMAIN__INIT;
 	Xenmesh__Host__DomainRef domain = XENMESH__HOST__DOMAIN_REF__INIT;
 
+	message.task = op->task->id;
 	if (op->phase == PHASE_CREATE) {
 		create.config = op->vm->config;
 		create.paused = op->task->is_paused;
@@ -442,7 +443,9 @@ static void on_ready(void *userdata)
 {
 	struct operation *op = userdata;
 	int r, phase_before = op->task->phase;
+	_cleanup_(trace_leave) struct trace_scope scope;
 
+	task_enter(op->task, &scope);
 	op->task->phase = (int)op->phase;
 	r = task_save(op->task);
 	if (r < 0 && !is_repeatable(op)) {
@@ -562,7 +565,8 @@ static void want_worker(struct operation *op)
 		return;
 	}
 	operation_set_step(op, STEP_SPAWN, 0, "starting a worker");
-	r = workerlink_new(&op->worker, e->loop, e->hostlink, &worker_handler, op);
+	r = workerlink_new(&op->worker, e->loop, e->hostlink, op->task->traceparent,
+			   &worker_handler, op);
 	if (r == -ENOTCONN) {
 		drop_worker(op);
 		wait_for_host(op);
@@ -573,6 +577,9 @@ static void want_worker(struct operation *op)
 
 void operation_go_on(struct operation *op)
 {
+	_cleanup_(trace_leave) struct trace_scope scope;
+
+	task_enter(op->task, &scope);
 	want_worker(op);
 }
 
@@ -641,7 +648,9 @@ static void begin_with_host(struct operation *op)
 void operation_begin(struct operation *op)
 {
 	char text[96];
+	_cleanup_(trace_leave) struct trace_scope scope;
 
+	task_enter(op->task, &scope);
 	op->is_begun = true;
 	if (op->is_cancelled && !op->is_recovered) { /* before a restart; nothing was done yet */
 		end_cancelled(op);
@@ -700,7 +709,9 @@ static void worker_time_over(struct operation *op)
 static int on_timer(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata)
 {
 	struct operation *op = userdata;
+	_cleanup_(trace_leave) struct trace_scope scope;
 
+	task_enter(op->task, &scope);
 	op->timer = sd_event_source_disable_unref(op->timer);
 	switch (op->step) {
 	case STEP_DELAY:
@@ -751,7 +762,9 @@ static void host_is_back(struct operation *op)
 void operation_look(struct operation *op, enum host_news news)
 {
 	struct host *host = op->engine->host;
+	_cleanup_(trace_leave) struct trace_scope scope;
 
+	task_enter(op->task, &scope);
 	switch (op->step) {
 	case STEP_HOST:
 		if (host->is_connected) {
@@ -790,6 +803,9 @@ void operation_look(struct operation *op, enum host_news news)
 
 void operation_cancel(struct operation *op, int code, const char *reason, bool must_end)
 {
+	_cleanup_(trace_leave) struct trace_scope scope;
+
+	task_enter(op->task, &scope);
 	op->is_cancelled = true;
 	op->cancel_code = code;
 	snprintf(op->cancel_reason, sizeof(op->cancel_reason), "%s", reason);

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "bus/audit.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
@@ -72,7 +73,7 @@ static struct task *make(struct tasks *t)
 }
 
 struct task *tasks_new(struct tasks *t, enum task_kind kind, const char *vm, const char *vm_name,
-		       const char *client, const uint8_t *request_id)
+		       const struct task_origin *origin)
 {
 	struct task *task = make(t);
 	struct uuid u;
@@ -85,9 +86,14 @@ struct task *tasks_new(struct tasks *t, enum task_kind kind, const char *vm, con
 	task->kind = kind;
 	snprintf(task->vm, sizeof(task->vm), "%s", vm);
 	task->vm_name = text_clean(vm_name, strlen(vm_name), 128);
-	task->client = text_clean(client, strlen(client), 256);
-	if (request_id) {
-		memcpy(task->request_id, request_id, sizeof(task->request_id));
+	task->client = text_clean(origin->client, strlen(origin->client), 256);
+	if (origin->request_id) {
+		memcpy(task->request_id, origin->request_id, sizeof(task->request_id));
+	}
+	if (origin->traceparent && traceparent_is_valid(origin->traceparent)) {
+		memcpy(task->traceparent, origin->traceparent, sizeof(task->traceparent));
+	} else {
+		traceparent_new(task->traceparent);
 	}
 	task->created_ns = clock_real_ns();
 	task->is_cancellable = true;
@@ -101,10 +107,15 @@ struct task *tasks_discard(struct task *task)
 
 /* ---- what is told ---- */
 
+static bool has_request(const struct task *task)
+{
+	static const uint8_t no_request[sizeof(task->request_id)];
+
+	return memcmp(task->request_id, no_request, sizeof(no_request)) != 0;
+}
+
 void task_fill(const struct task *task, Xenmesh__V1__Task *out, Xenmesh__V1__TaskError *error)
 {
-	static const uint8_t no_request[16];
-
 	xenmesh__v1__task__init(out);
 	xenmesh__v1__task_error__init(error);
 	out->id = (char *)task->id;
@@ -122,7 +133,8 @@ void task_fill(const struct task *task, Xenmesh__V1__Task *out, Xenmesh__V1__Tas
 	out->domid = task->domid;
 	out->client = task->client;
 	out->cancellable = task->is_cancellable && !task_is_ended(task);
-	if (memcmp(task->request_id, no_request, sizeof(no_request)) != 0) {
+	out->traceparent = (char *)task->traceparent;
+	if (has_request(task)) {
 		out->request_id.data = (uint8_t *)task->request_id;
 		out->request_id.len = sizeof(task->request_id);
 	}
@@ -331,6 +343,32 @@ static void count_end(struct tasks *t, int state)
 	t->n_cancelled += state == TASK_CANCELLED ? 1 : 0;
 }
 
+void task_enter(const struct task *task, struct trace_scope *scope)
+{
+	trace_enter(scope, task->traceparent, task->id);
+}
+
+static void audit_end(const struct task *task)
+{
+	audit_write(&(struct audit_line){
+		.message_id = AUDIT_ID_TASK,
+		.method = task_method(task),
+		.object = task->vm_name,
+		.object_id = task->vm,
+		.outcome = task->state == TASK_DONE	   ? AUDIT_DONE
+			   : task->state == TASK_CANCELLED ? AUDIT_CANCELLED
+							   : AUDIT_FAILED,
+		.code = task->state == TASK_DONE ? CODE_OK : task->code,
+		.reason = task->message,
+		.client = task->client,
+		.duration_us = (task->finished_ns - MIN(task->created_ns, task->finished_ns)) /
+			       1000,
+		.request_id = has_request(task) ? task->request_id : NULL,
+		.traceparent = task->traceparent,
+		.task = task->id,
+	});
+}
+
 static void purge(struct tasks *t);
 
 void task_end(struct task *task, int state, int code, const char *message)
@@ -348,6 +386,7 @@ void task_end(struct task *task, int state, int code, const char *message)
 		task->message = text_clean(message, strlen(message), OPS_TASK_TEXT_MAX);
 	}
 	count_end(t, state);
+	audit_end(task); /* rather twice, when ops dies now, than not at all */
 	task_save_soon(task);
 	publish(task);
 	for (struct task_waiter *w; (w = list_first(&task->waiters, struct task_waiter, list));) {
@@ -465,6 +504,9 @@ static struct task *load_one(struct tasks *t, const struct store_task *row,
 	task->client = strdup(pb->client);
 	if (pb->request_id.len == sizeof(task->request_id)) {
 		memcpy(task->request_id, pb->request_id.data, sizeof(task->request_id));
+	}
+	if (traceparent_is_valid(pb->traceparent)) {
+		memcpy(task->traceparent, pb->traceparent, sizeof(task->traceparent));
 	}
 	task->state = (int)pb->state;
 	task->progress = pb->progress;

@@ -14,6 +14,7 @@
 #include "libcommon/loop.h"
 #include "libcommon/map.h"
 #include "libcommon/strbuf.h"
+#include "libcommon/traceparent.h"
 #include "services/ops/core/events.h"
 #include "services/ops/core/names.h"
 #include "services/ops/core/store.h"
@@ -37,6 +38,7 @@ struct task {
 	char *vm_name;
 	char *client;
 	uint8_t request_id[16]; /* all zero = made by ops itself */
+	char traceparent[TRACEPARENT_SIZE];
 
 	int state; /* TASK_PENDING ... */
 	double progress;
@@ -93,9 +95,16 @@ void tasks_deinit(struct tasks *t);
 int tasks_load(struct tasks *t, void (*on_active)(struct task *task, void *userdata),
 	       void *userdata);
 
+/* Who makes a task. */
+struct task_origin {
+	const char *client;
+	const uint8_t *request_id; /* NULL = ops itself */
+	const char *traceparent;   /* one that is not valid: a new trace */
+};
+
 /* Invisible and PENDING; NULL when out of memory. */
 struct task *tasks_new(struct tasks *t, enum task_kind kind, const char *vm, const char *vm_name,
-		       const char *client, const uint8_t *request_id);
+		       const struct task_origin *origin);
 struct task *tasks_discard(struct task *task);
 void tasks_show(struct task *task);
 /* Write the row as the task is. */
@@ -111,9 +120,11 @@ void task_set_step(struct task *task, const char *step);
 void task_set_progress(struct task *task, double progress);
 /* A line for the error's log; the first 50 count. */
 void task_add_log(struct task *task, const char *line);
-/* DONE, FAILED or CANCELLED; saves and tells the waiters. The task stays for a while but may be
- * freed by any later call of this module. */
+/* DONE, FAILED or CANCELLED; saves, tells the waiters and writes the line of the audit. The task
+ * stays for a while but may be freed by any later call of this module. */
 void task_end(struct task *task, int state, int code, const char *message);
+/* Until trace_leave() the lines of the log are those of the task. */
+void task_enter(const struct task *task, struct trace_scope *scope);
 static inline bool task_is_ended(const struct task *task)
 {
 	return task->state != TASK_PENDING && task->state != TASK_RUNNING;

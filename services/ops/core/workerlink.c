@@ -8,6 +8,7 @@
 #include "libcommon/err.h"
 #include "libcommon/link.h"
 #include "libcommon/log.h"
+#include "libcommon/traceparent.h"
 #include "services/ops/core/limits.h"
 #include "services/ops/core/pb.h"
 
@@ -17,6 +18,7 @@ struct workerlink {
 	void *userdata;
 	struct hostlink_spawn *spawn;
 	struct link *link;
+	char traceparent[TRACEPARENT_SIZE]; /* the worker's; "" = none */
 	bool is_at_work;
 	bool has_result;
 	int code;
@@ -106,7 +108,8 @@ static void on_spawned(int fd, const char *error, void *userdata)
 }
 
 int workerlink_new(struct workerlink **out, sd_event *loop, struct hostlink *host,
-		   const struct workerlink_handler *handler, void *userdata)
+		   const char *traceparent, const struct workerlink_handler *handler,
+		   void *userdata)
 {
 	struct workerlink *w = calloc(1, sizeof(*w));
 	int r;
@@ -117,7 +120,10 @@ int workerlink_new(struct workerlink **out, sd_event *loop, struct hostlink *hos
 	w->loop = loop;
 	w->handler = handler;
 	w->userdata = userdata;
-	r = hostlink_spawn(host, on_spawned, w, &w->spawn);
+	if (traceparent_is_valid(traceparent)) {
+		traceparent_child(traceparent, w->traceparent);
+	}
+	r = hostlink_spawn(host, w->traceparent, on_spawned, w, &w->spawn);
 	if (r < 0) {
 		free(w);
 		return r;
@@ -139,8 +145,11 @@ struct workerlink *workerlink_free(struct workerlink *w)
 
 int workerlink_request(struct workerlink *w, const Xenmesh__Host__ToWorker *request)
 {
-	int r = w->link ? link_send(w->link, &request->base, -1) : -ENOTCONN;
+	Xenmesh__Host__ToWorker traced = *request;
+	int r;
 
+	traced.traceparent = w->traceparent;
+	r = w->link ? link_send(w->link, &traced.base, -1) : -ENOTCONN;
 	w->is_at_work = r == 0;
 	return r < 0 ? err_trace(r) : 0;
 }

@@ -26,9 +26,11 @@ struct workerlink_handler {
 	void (*on_done)(const struct workerlink_result *result, void *userdata);
 };
 
-/* -ENOTCONN: there is no host process. */
+/* traceparent: of the task; the worker works as a child of it. -ENOTCONN: there is no host process.
+ */
 int workerlink_new(struct workerlink **out, sd_event *loop, struct hostlink *host,
-		   const struct workerlink_handler *handler, void *userdata);
+		   const char *traceparent, const struct workerlink_handler *handler,
+		   void *userdata);
 /* No callback comes any more. A worker that has its request goes on by itself. NULL. */
 struct workerlink *workerlink_free(struct workerlink *w);
 /* 0: handed over, the outcome comes by on_done. <0: not handed over, free it. */

@@ -15,6 +15,7 @@
 #include "libcommon/list.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
+#include "libcommon/traceparent.h"
 
 #define ACCEPT_PAUSE_US (1000 * USEC_PER_MSEC)
 
@@ -68,14 +69,16 @@ static void send_hello(struct link *peer, bool simulated)
 	host_server_reply(peer, &message, -1);
 }
 
-static void spawn_worker(struct peer *p, uint64_t id)
+static void spawn_worker(struct peer *p, const Xenmesh__Host__SpawnWorker *request)
 {
 	Xenmesh__Host__WorkerReady ready = XENMESH__HOST__WORKER_READY__INIT;
 	Xenmesh__Host__FromHost message = XENMESH__HOST__FROM_HOST__INIT;
 	_cleanup_(xfreep) char *error = NULL;
+	_cleanup_(trace_leave) struct trace_scope scope;
 	int fd = -1;
 
-	ready.id = id;
+	trace_enter(&scope, request->traceparent, NULL);
+	ready.id = request->id;
 	ready.ok = p->server->events->spawn(&fd, &error, p->server->userdata) == 0;
 	if (!ready.ok && error) {
 		ready.error = error;
@@ -103,7 +106,7 @@ static int on_message(struct link *l, const ProtobufCMessage *base, int fd, void
 		p->server->events->send_all(l, p->server->userdata);
 		return 0;
 	case XENMESH__HOST__TO_HOST__BODY_SPAWN_WORKER:
-		spawn_worker(p, message->spawn_worker->id);
+		spawn_worker(p, message->spawn_worker);
 		return 0;
 	case XENMESH__HOST__TO_HOST__BODY_RESYNC:
 		log_info("core wants everything again: %.100s", message->resync->reason);

@@ -14,6 +14,7 @@
 #include "libcommon/err.h"
 #include "libcommon/link.h"
 #include "libcommon/log.h"
+#include "libcommon/traceparent.h"
 #include "services/ops/worker/codes.h"
 #include "services/ops/worker/operation.h"
 
@@ -204,7 +205,11 @@ int worker_run(int fd)
 		r = wait_request(&w);
 	}
 	if (r >= 0 && w.request) {
+		struct trace_scope scope;
+
+		trace_enter(&scope, w.request->traceparent, w.request->task);
 		run_operation(&w);
+		trace_leave(&scope);
 	}
 	if (r < 0) {
 		log_error("cannot work: %s", err_text(r));
