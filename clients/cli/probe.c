@@ -6,6 +6,8 @@
 
 #include "libcommon/clock.h"
 
+#define ACCEPTS_CONNECTIONS 0x10000U /* __SO_ACCEPTCON of /proc/net/unix */
+
 uint64_t probe_stat(const Xenmesh__V1__StatsReply *stats, const char *name)
 {
 	for (size_t i = 0; stats && i < stats->n_stats; i++) {
@@ -14,6 +16,28 @@ uint64_t probe_stat(const Xenmesh__V1__StatsReply *stats, const char *name)
 		}
 	}
 	return 0;
+}
+
+/* Whether a process listens at the path, without disturbing it: num, refs, protocol, flags, type,
+ * state, inode, path. */
+static bool has_listener(const char *wanted)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	char line[512];
+	bool is_found = false;
+
+	while (f && !is_found && fgets(line, sizeof(line), f)) {
+		char path[256];
+		unsigned int flags;
+
+		is_found = sscanf(line, "%*x: %*x %*x %x %*x %*x %*u %255[^\n]", &flags, path) ==
+				   2 &&
+			   flags & ACCEPTS_CONNECTIONS && streq(path, wanted);
+	}
+	if (f) {
+		fclose(f);
+	}
+	return is_found;
 }
 
 static enum probe_state state_without_answer(const struct probe *p)
@@ -27,7 +51,10 @@ static enum probe_state state_without_answer(const struct probe *p)
 		return PROBE_UNREACHABLE;
 	}
 	if (stat(p->path, &st) == 0) {
-		return access(p->path, W_OK) == 0 ? PROBE_DOWN : PROBE_DENIED;
+		if (access(p->path, W_OK) < 0) {
+			return PROBE_DENIED;
+		}
+		return has_listener(p->path) ? PROBE_DEAF : PROBE_DOWN;
 	}
 	return errno == EACCES ? PROBE_DENIED : PROBE_MISSING;
 }
