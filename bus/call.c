@@ -90,6 +90,7 @@ void call_free(struct bus_call *c)
 		quota_give(&c->server->quota, c->user, c->quota, 1);
 	}
 	if (c->user) {
+		quota_give(&c->server->quota, c->user, QUOTA_BYTES, c->charged_bytes);
 		quota_user_unref(&c->server->quota, c->user);
 	}
 	if (c->is_counted) {

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "bus/engine.h"
+#include "bus/envelope.h"
 #include "bus/limits.h"
 #include "bus/methods.h"
 #include "libcommon/arena.h"
@@ -498,7 +499,7 @@ static void on_message(struct bus_socket *socket _unused_, const struct bus_peer
 	_cleanup_(arena_deinit) struct arena arena;
 	struct call *call = find_sent(c, route);
 
-	arena_init(&arena, len * BUS_ARENA_FACTOR + BUS_ARENA_BASE);
+	arena_init(&arena, envelope_memory_max(len));
 	if (!call) {
 		return;
 	}

@@ -241,7 +241,7 @@ int envelope_reply_code(const uint8_t *reply, size_t len)
 	_cleanup_(arena_deinit) struct arena arena = { 0 };
 	const Xenmesh__V1__Reply *r;
 
-	arena_init(&arena, BUS_ARENA_BASE + BUS_ARENA_FACTOR * len);
+	arena_init(&arena, envelope_memory_max(len));
 	r = (const Xenmesh__V1__Reply *)arena_unpack(&arena, &xenmesh__v1__reply__descriptor, reply,
 						     len);
 	return r ? (int)r->code : CODE_INTERNAL;

@@ -5,6 +5,7 @@
  * leaves here is bounded, printable where people read it, and valid UTF-8.
  */
 #include "bus/codes.h"
+#include "bus/limits.h"
 #include "bus/methods.h"
 #include "libcommon/arena.h"
 #include "xenmesh/v1/bus.pb-c.h"
@@ -23,6 +24,13 @@ struct envelope {
 	const void *payload;
 	size_t payload_len;
 };
+
+/* What an event or a reply of len bytes may take when decoded; a publication or an envelope adds
+ * little to it. */
+static inline size_t envelope_memory_max(size_t len)
+{
+	return MIN(BUS_ARENA_BASE + BUS_ARENA_REPLY_FACTOR * len, (size_t)BUS_ARENA_MAX);
+}
 
 /* CODE_OK; else the code to answer with and the reason in `why`. All of *out lives in the arena. */
 int envelope_open(struct envelope *out, struct arena *arena, const void *data, size_t len,

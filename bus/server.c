@@ -120,6 +120,27 @@ static int check_load(struct bus_call *c, char *why, size_t size)
 	return CODE_OK;
 }
 
+/* Small requests are bounded by their number. */
+static int check_memory(struct bus_call *c, char *why, size_t size)
+{
+	struct bus_server *s = c->server;
+
+	if (c->arena.used <= BUS_ARENA_BASE) {
+		return CODE_OK;
+	}
+	if (!quota_take(&s->quota, c->user, QUOTA_BYTES, c->arena.used)) {
+		snprintf(why, size,
+			 "the request takes %zu bytes in memory, and calls in flight of this user "
+			 "have %zu of the %zu it may have now; wait for answers",
+			 c->arena.used, c->user->used[QUOTA_BYTES],
+			 quota_share(&s->quota, c->user, QUOTA_BYTES));
+		s->n_shed++;
+		return CODE_RESOURCE_EXHAUSTED;
+	}
+	c->charged_bytes = c->arena.used;
+	return CODE_OK;
+}
+
 /* The name for records. */
 static const char *describe_client(struct bus_call *c)
 {
@@ -173,7 +194,7 @@ static int admit(struct bus_call *c, const void *data, size_t len,
 			 e->payload_len, e->method->input->name, c->arena.limit);
 		return CODE_INVALID_ARGUMENT;
 	}
-	return CODE_OK;
+	return check_memory(c, why, ENVELOPE_WHY_MAX);
 }
 
 static void on_message(struct bus_socket *socket, const struct bus_peer *peer,
@@ -257,6 +278,7 @@ int bus_server_new(struct bus_server **out, sd_event *loop, const struct bus_ser
 	s->config = *config;
 	s->quota.max[QUOTA_CALLS] = BUS_INFLIGHT_MAX;
 	s->quota.max[QUOTA_RESERVE] = BUS_INFLIGHT_RESERVE;
+	s->quota.max[QUOTA_BYTES] = BUS_CALLS_BYTES_MAX;
 	list_init(&s->calls);
 	audit_limit_init(&s->audit, s->loop);
 	s->slots = calloc(bus_n_methods, sizeof(*s->slots));

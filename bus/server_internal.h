@@ -37,7 +37,7 @@ struct bus_server {
 	struct rpc_trace *trace; /* NULL = off */
 	uint64_t n_received, n_undecodable, n_refused, n_denied, n_repeats, n_expired, n_abandoned;
 	uint64_t n_unsent, n_shed, n_reserve;
-	struct quota_book quota; /* QUOTA_CALLS, QUOTA_RESERVE */
+	struct quota_book quota; /* QUOTA_CALLS, QUOTA_RESERVE, QUOTA_BYTES */
 };
 
 /* A peer with calls in flight. */
@@ -57,6 +57,7 @@ struct bus_call {
 	struct quota_user *user; /* NULL: has no place among the calls in flight yet */
 	enum quota_kind quota;
 	bool is_charged;
+	size_t charged_bytes; /* of QUOTA_BYTES: the request, decoded */
 	const struct bus_engine *engine;
 	struct bus_socket *socket;
 	struct bus_route route;

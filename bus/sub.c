@@ -21,6 +21,7 @@
 #include "bus/client.h"
 #include "bus/coverage.h"
 #include "bus/engine.h"
+#include "bus/envelope.h"
 #include "bus/limits.h"
 #include "bus/transient.h"
 #include "libcommon/arena.h"
@@ -91,6 +92,7 @@ struct bus_sub {
 	struct sync sync;
 	uint64_t call_id; /* 0 = none out */
 	unsigned int n_failures;
+	const char *no_room_why; /* an event was left out of what is known */
 	sd_event_source *retry;
 
 	struct list held;
@@ -198,25 +200,25 @@ static struct topic *topic_get(struct bus_sub *s, const char *name)
 		return t;
 	}
 	if (map_size(&s->topics) >= TOPICS_MAX) {
-		log_error("%s publishes more than %u topics: %s is ignored", s->service, TOPICS_MAX,
-			  name);
+		s->no_room_why = "it publishes more topics than a subscriber keeps";
 		return NULL;
 	}
 	t = calloc(1, sizeof(*t) + size);
 	if (!t) {
-		log_error("out of memory: %s of %s is ignored", name, s->service);
+		s->no_room_why = "out of memory";
 		return NULL;
 	}
 	memcpy(t->name, name, size);
 	if (map_set_str(&s->topics, name, t, NULL) < 0) {
-		log_error("out of memory: %s of %s is ignored", name, s->service);
+		s->no_room_why = "out of memory";
 		free(t);
 		return NULL;
 	}
 	return t;
 }
 
-/* Hand an event to the user unless it is old. raw: the publication, NULL when it was replayed. */
+/* Hand an event to the user unless it is old. raw: the publication, NULL when it was replayed. With
+ * no room for its topic it is not handed over, and no_room_why is set. */
 static bool apply(struct bus_sub *s, const Xenmesh__V1__Event *event, const void *raw, size_t size)
 {
 	struct bus_sub_event e = {
@@ -413,7 +415,12 @@ static void on_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 	}
 	sync->is_full = page->full;
 	sync->n_pages++;
+	s->no_room_why = NULL;
 	if (!apply_page(s, page)) {
+		return;
+	}
+	if (s->no_room_why) {
+		fail_sync(s, s->no_room_why);
 		return;
 	}
 	if (page->more) {
@@ -559,6 +566,20 @@ static bool on_transient(struct bus_sub *s, const Xenmesh__V1__Event *event, con
 	return !is_wanted(s, event->topic) || deliver(s, &e);
 }
 
+/* There was no room for an event: it is as good as lost, and asked for again after a while. */
+static bool leave_out(struct bus_sub *s, uint64_t seq)
+{
+	s->stats.gaps++;
+	s->stats.missed++;
+	if (!deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_GAP, .seq = seq, .missed = 1 })) {
+		return false;
+	}
+	s->state = STATE_SYNCING;
+	s->sync = (struct sync){ 0 };
+	fail_sync(s, s->no_room_why);
+	return true;
+}
+
 static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 {
 	const Xenmesh__V1__Heartbeat *beat = event->heartbeat;
@@ -623,7 +644,14 @@ static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const v
 		start_sync(s);
 		return true;
 	}
-	return !is_wanted(s, event->topic) || apply(s, event, data, len);
+	if (!is_wanted(s, event->topic)) {
+		return true;
+	}
+	s->no_room_why = NULL;
+	if (!apply(s, event, data, len)) {
+		return false;
+	}
+	return !s->no_room_why || leave_out(s, event->seq);
 }
 
 /* A publication: topic, NUL, Event. NULL when it is none. */
@@ -634,7 +662,7 @@ static const Xenmesh__V1__Event *parse(const struct bus_sub *s, struct arena *ar
 	const char *topic = data;
 	const char *nul = memchr(data, 0, MIN(len, BUS_TOPIC_MAX + 1));
 
-	arena_init(arena, len * BUS_ARENA_FACTOR + BUS_ARENA_BASE);
+	arena_init(arena, envelope_memory_max(len));
 	if (nul) {
 		event = (const Xenmesh__V1__Event *)arena_unpack(
 			arena, &xenmesh__v1__event__descriptor, nul + 1,

@@ -6,12 +6,13 @@
  */
 #include <stdio.h>
 
+#include "bus/envelope.h"
 #include "libcommon/arena.h"
 #include "libcommon/link.h"
 #include "tests/unit/unit.h"
 #include "xenmesh/host/host.pb-c.h"
 
-#define N_VCPUS 128
+#define N_VCPUS 512
 
 struct packed {
 	uint8_t *data;
@@ -29,9 +30,13 @@ static struct packed pack(const ProtobufCMessage *m)
 	return p;
 }
 
-/* A sample of like domains. Counters of 0 are the worst: nothing on the wire, 8 bytes in memory. */
-static struct packed pack_sample(size_t n_domains, size_t n_vcpus, uint64_t counter)
+/* A sample of like domains, of which every `every`th has its vCPUs in it; for a link, or as an
+ * event. Counters of 0 are the worst: nothing on the wire, 8 bytes in memory. */
+static struct packed pack_as(bool is_event, size_t n_domains, size_t n_vcpus, size_t every,
+			     uint64_t counter)
 {
+	Xenmesh__V1__Event event = XENMESH__V1__EVENT__INIT;
+	Xenmesh__V1__DomainSample without = XENMESH__V1__DOMAIN_SAMPLE__INIT;
 	Xenmesh__V1__HostSample host = XENMESH__V1__HOST_SAMPLE__INIT;
 	Xenmesh__V1__DomainSample domain = XENMESH__V1__DOMAIN_SAMPLE__INIT;
 	Xenmesh__V1__VcpuSample vcpu[N_VCPUS];
@@ -50,11 +55,13 @@ static struct packed pack_sample(size_t n_domains, size_t n_vcpus, uint64_t coun
 		vcpus[i] = &vcpu[i];
 	}
 	for (size_t i = 0; i < n_domains; i++) {
-		domains[i] = &domain;
+		domains[i] = i % every == 0 ? &domain : &without;
 	}
 	vif.rx_bytes = vif.tx_bytes = domain.cpu_ns = counter;
 	domain.uuid = (char *)"00000000-0000-4000-8000-000000000000";
 	domain.name = (char *)"vm";
+	without.uuid = domain.uuid;
+	without.name = domain.name;
 	domain.n_vcpus = n_vcpus;
 	domain.vcpus = vcpus;
 	domain.n_vifs = ARRAY_LEN(vifs);
@@ -63,9 +70,47 @@ static struct packed pack_sample(size_t n_domains, size_t n_vcpus, uint64_t coun
 	host.domains = domains;
 	message.body_case = XENMESH__HOST__FROM_HOST__BODY_SAMPLE;
 	message.sample = &host;
-	p = pack(&message.base);
+	event.body_case = XENMESH__V1__EVENT__BODY_HOST_SAMPLE;
+	event.host_sample = &host;
+	event.topic = (char *)"host/sample";
+	p = pack(is_event ? &event.base : &message.base);
 	free(domains);
 	return p;
+}
+
+static struct packed pack_sample(size_t n_domains, size_t n_vcpus, uint64_t counter)
+{
+	return pack_as(false, n_domains, n_vcpus, 1, counter);
+}
+
+/* Of the largest hosts: 512 vCPUs each, all of them, or as ops sends them, in turns. */
+static void test_samples_fit_an_event(void)
+{
+	static const struct {
+		size_t n_domains, every;
+		uint64_t counter;
+	} cases[] = {
+		{ 1000, 1, 0 },		 { 1000, 5, 0 }, { 1000, 5, 1000 },
+		{ 1000, 5, UINT64_MAX }, { 1, 1, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct packed p = pack_as(true, cases[i].n_domains, N_VCPUS, cases[i].every,
+					  cases[i].counter);
+		_cleanup_(arena_deinit) struct arena a;
+		const Xenmesh__V1__Event *e;
+
+		arena_init(&a, envelope_memory_max(p.len));
+		e = (const void *)arena_unpack(&a, &xenmesh__v1__event__descriptor, p.data, p.len);
+		CU_ASSERT(p.len <= BUS_EVENT_MAX);
+		CU_ASSERT_PTR_NOT_NULL(e);
+		CU_ASSERT(e && e->host_sample->n_domains == cases[i].n_domains);
+		CU_ASSERT(e && e->host_sample->domains[0]->n_vcpus == N_VCPUS);
+		CU_ASSERT(a.used < a.limit / 4 * 3); /* room for fields to come */
+		printf("   %zu bytes take %.1f times as much\n", p.len,
+		       (double)a.used / (double)p.len);
+		free(p.data);
+	}
 }
 
 static void test_samples_fit_a_link(void)
@@ -82,7 +127,7 @@ static void test_samples_fit_a_link(void)
 		{ 5000, 8, 1000 },
 		{ 5000, 8, UINT64_MAX },
 		{ 1000, 32, 0 },
-		{ 1000, N_VCPUS, 0 },
+		{ 1000, 128, 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -204,5 +249,5 @@ static void test_damaged_messages(void)
 	free(p.data);
 }
 
-UNIT_MAIN("protobuf", UNIT_TEST(test_samples_fit_a_link), UNIT_TEST(test_every_limit),
-	  UNIT_TEST(test_damaged_messages))
+UNIT_MAIN("protobuf", UNIT_TEST(test_samples_fit_a_link), UNIT_TEST(test_samples_fit_an_event),
+	  UNIT_TEST(test_every_limit), UNIT_TEST(test_damaged_messages))

@@ -380,6 +380,48 @@ static void test_in_flight_limit_of_a_user(void)
 	tear_down(&f);
 }
 
+/* Large requests that are kept are bounded by their memory, not by their number only. */
+static void test_memory_of_a_user(void)
+{
+	enum { SIZE = 1000000, N = BUS_INFLIGHT_PER_PEER };
+	static uint8_t payload[SIZE + 4];
+	size_t n_refused = 0;
+	struct fixture f;
+	struct peer p;
+
+	memset(payload, 'x', sizeof(payload));
+	payload[0] = 0x0a; /* id, its length as a varint */
+	payload[1] = 0x80 | (SIZE & 0x7f);
+	payload[2] = 0x80 | (SIZE >> 7 & 0x7f);
+	payload[3] = SIZE >> 14;
+	set_up(&f);
+	peer_open(&p, &f, f.url);
+	for (uint32_t i = 0; i < N; i++) {
+		send_call(&p, 100 + i, WAIT, payload, sizeof(payload), 0);
+		bus_run_for(f.loop, 1);
+	}
+	for (int i = 0; i < 500 && f.n_kept + p.n_replies < N; i++) {
+		bus_run_for(f.loop, 10);
+	}
+	CU_ASSERT_EQUAL(f.n_kept + p.n_replies, N);
+	CU_ASSERT(f.n_kept >= 16);
+	for (size_t i = 0; i < p.n_replies; i++) {
+		n_refused += p.replies[i]->code == XENMESH__V1__CODE__CODE_RESOURCE_EXHAUSTED &&
+			     strstr(p.replies[i]->message, "bytes in memory");
+	}
+	CU_ASSERT_EQUAL(n_refused, p.n_replies);
+	CU_ASSERT(n_refused > 0);
+	CU_ASSERT(ping(&p));
+	for (size_t i = 0; i < f.n_kept; i++) {
+		reply_task(f.kept[i], "done");
+	}
+	send_call(&p, 1, WAIT, payload, sizeof(payload), 0);
+	CU_ASSERT(bus_run_until(f.loop, &f.n_kept, f.n_kept + 1, 3000));
+	reply_task(f.kept[f.n_kept - 1], "done");
+	peer_close(&p);
+	tear_down(&f);
+}
+
 static void test_deadlines(void)
 {
 	struct fixture f;
@@ -683,6 +725,7 @@ int main(int argc, char **argv)
 		UNIT_TEST(test_roles),
 		UNIT_TEST(test_in_flight_limits),
 		UNIT_TEST(test_in_flight_limit_of_a_user),
+		UNIT_TEST(test_memory_of_a_user),
 		UNIT_TEST(test_deadlines),
 		UNIT_TEST(test_peer_goes),
 		UNIT_TEST(test_repeats),

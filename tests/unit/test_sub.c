@@ -215,6 +215,23 @@ static bool set_up(struct mirror *m, struct publisher *p, const char *prefix)
 	return subscribe(m, p, prefix);
 }
 
+/* ---- memory that runs out ---- */
+
+static size_t failing_size; /* one calloc() of so many bytes fails */
+static unsigned int n_to_fail;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	if (n_to_fail > 0 && n * size == failing_size) {
+		n_to_fail--;
+		return NULL;
+	}
+	return __real_calloc(n, size);
+}
+
 /* ---- tests ---- */
 
 static void test_sub__snapshot_then_live(void)
@@ -389,6 +406,35 @@ static void test_sub__other_instance_on_the_same_connection(void)
 		CU_ASSERT(run_resynced(&m, &p));
 		CU_ASSERT(is_equal(&m));
 		CU_ASSERT_EQUAL(m.n_gaps, 0);
+	}
+	tear_down(&m, &p);
+}
+
+/* An event for which there was no memory is not taken for known: it is asked for again. */
+static void test_sub__no_memory_for_a_topic(void)
+{
+	static const char topic[] = "vm/a-topic-of-a-length-of-its-own/state";
+	struct publisher p;
+	struct mirror m;
+
+	/* struct topic of sub.c: two counters and the name. */
+	failing_size = 2 * sizeof(uint64_t) + sizeof(topic);
+	if (set_up(&m, &p, "")) {
+		CU_ASSERT(run_connected(&m, &p));
+		n_to_fail = 1;
+		publish(&p, topic, 5, false);
+		CU_ASSERT(run_resynced(&m, &p));
+		CU_ASSERT_EQUAL(n_to_fail, 0);
+		CU_ASSERT(is_equal(&m));
+		CU_ASSERT_EQUAL(m.n_gaps, 1);
+		/* In the pages of a full answer as well, more than once. */
+		bus_sub_free(m.sub);
+		m.sub = NULL;
+		n_to_fail = 2;
+		CU_ASSERT(subscribe(&m, &p, ""));
+		CU_ASSERT(run_resynced(&m, &p));
+		CU_ASSERT_EQUAL(n_to_fail, 0);
+		CU_ASSERT(is_equal(&m));
 	}
 	tear_down(&m, &p);
 }
@@ -917,6 +963,7 @@ UNIT_MAIN("sub", UNIT_TEST(test_sub__snapshot_then_live),
 	  UNIT_TEST(test_sub__other_topics_of_the_segment), UNIT_TEST(test_sub__prefix_of_segments),
 	  UNIT_TEST(test_sub__restarted_publisher),
 	  UNIT_TEST(test_sub__other_instance_on_the_same_connection),
+	  UNIT_TEST(test_sub__no_memory_for_a_topic),
 	  UNIT_TEST(test_sub__removals_that_cannot_be_told),
 	  UNIT_TEST(test_sub__changes_between_pages), UNIT_TEST(test_sub__restart_between_pages),
 	  UNIT_TEST(test_sub__failed_syncs_are_tried_again), UNIT_TEST(test_sub__silence_is_told),
