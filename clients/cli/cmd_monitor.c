@@ -23,9 +23,20 @@ struct watch {
 	struct follow follow;
 	bool hides_first;    /* the states there are at the beginning */
 	bool hides_replayed; /* those of repairs too */
-	struct shown *shown; /* as follow.sources */
+	struct shown *shown; /* as the services of the topology */
+	size_t n_shown;
 	bool is_full;
 };
+
+static struct shown *shown_of(struct watch *w, const char *service)
+{
+	size_t i = 0;
+
+	while (i + 1 < w->n_shown && !streq(w->shown[i].service, service)) {
+		i++;
+	}
+	return &w->shown[i];
+}
 
 static bool is_shown_already(const struct shown *s, const struct bus_sub_event *e)
 {
@@ -38,7 +49,7 @@ static void on_event(const struct follow_source *source, const struct bus_sub_ev
 		     void *userdata)
 {
 	struct watch *w = userdata;
-	struct shown *s = &w->shown[source - w->follow.sources];
+	struct shown *s = shown_of(w, source->service);
 	bool is_state = e->what == BUS_SUB_STATE || e->what == BUS_SUB_REMOVED;
 
 	s->is_synced = s->is_synced || e->what == BUS_SUB_RESYNCED;
@@ -84,17 +95,21 @@ static int show_history(struct watch *w, const char *only, char *const *prefixes
 {
 	struct cli *cli = w->monitor.cli;
 
-	for (size_t i = 0; i < w->follow.n && !w->is_full; i++) {
-		const char *service = w->follow.sources[i].service;
-		struct history history = { w, service };
-		struct pages pages = { .service = service,
+	for (size_t i = 0; i < w->n_shown && !w->is_full; i++) {
+		struct shown *s = &w->shown[i];
+		struct history history = { w, s->service };
+		struct pages pages = { .service = s->service,
 				       .prefixes = prefixes,
 				       .n_prefixes = n,
 				       .since_start = true,
 				       .fn = on_page_event,
 				       .userdata = &history };
-		int r = pages_fetch(cli, &pages);
+		int r;
 
+		if (only && !streq(only, s->service)) {
+			continue;
+		}
+		r = pages_fetch(cli, &pages);
 		arena_reset(&cli->arena);
 		if (r && only) {
 			return r;
@@ -103,10 +118,10 @@ static int show_history(struct watch *w, const char *only, char *const *prefixes
 			continue;
 		}
 		if (pages.is_cut) {
-			cli_error("%s has forgotten the oldest of what it removed", service);
+			cli_error("%s has forgotten the oldest of what it removed", s->service);
 		}
-		memcpy(w->shown[i].instance, pages.instance, sizeof(pages.instance));
-		w->shown[i].seq = pages.seq;
+		memcpy(s->instance, pages.instance, sizeof(pages.instance));
+		s->seq = pages.seq;
 	}
 	return CLI_OK;
 }
@@ -119,13 +134,18 @@ static int watch_run(struct watch *w, const char *only, char *const *prefixes, s
 	struct cli *cli = w->monitor.cli;
 	int r;
 
-	w->shown = calloc(topology_n_services(cli->topology) + 1, sizeof(*w->shown));
+	w->n_shown = topology_n_services(cli->topology);
+	w->shown = calloc(w->n_shown + 1, sizeof(*w->shown));
 	if (!w->shown) {
 		return CLI_FAILURE;
 	}
-	r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
-	if (!r && since_start) {
-		r = show_history(w, only, prefixes, n);
+	for (size_t i = 0; i < w->n_shown; i++) {
+		w->shown[i].service = topology_service_at(cli->topology, i)->name;
+	}
+	/* Before anything is followed: what comes with that is newer. */
+	r = since_start ? show_history(w, only, prefixes, n) : CLI_OK;
+	if (!r && !w->is_full) {
+		r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
 	}
 	if (!r && !w->is_full) {
 		r = follow_run(cli);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "clients/cli/pages.h"
 
-#define RESTARTS_MAX 3 /* of the service, while it is asked */
+#define PAGE_TIMEOUT_MS 5000
+#define RESTARTS_MAX	3 /* of the service, while it is asked */
 
 struct question {
 	bool is_changes;
@@ -13,6 +14,7 @@ static int ask(struct cli *cli, const struct pages *p, const struct question *q,
 {
 	Xenmesh__V1__SnapshotRequest snapshot = XENMESH__V1__SNAPSHOT_REQUEST__INIT;
 	Xenmesh__V1__ChangesRequest changes = XENMESH__V1__CHANGES_REQUEST__INIT;
+	struct cli_pending call = { .service = p->service };
 	int r;
 
 	if (q->is_changes) {
@@ -21,13 +23,19 @@ static int ask(struct cli *cli, const struct pages *p, const struct question *q,
 		changes.since_seq = q->since;
 		changes.prefixes = (char **)p->prefixes;
 		changes.n_prefixes = p->n_prefixes;
-		r = cli_call_ok(cli, p->service, "xenmesh.v1.Bus/Changes", &changes.base, out);
+		call.method = "xenmesh.v1.Bus/Changes";
+		call.request = &changes.base;
 	} else {
 		snapshot.after_seq = q->since;
 		snapshot.prefixes = (char **)p->prefixes;
 		snapshot.n_prefixes = p->n_prefixes;
-		r = cli_call_ok(cli, p->service, "xenmesh.v1.Bus/Snapshot", &snapshot.base, out);
+		call.method = "xenmesh.v1.Bus/Snapshot";
+		call.request = &snapshot.base;
 	}
+	/* Not cli_call(): one that is away is not waited for. */
+	cli_call_all(cli, &call, 1, cli_timeout_ms(cli, PAGE_TIMEOUT_MS));
+	r = cli_fail(&call.reply);
+	*out = (const Xenmesh__V1__ChangesReply *)(const void *)call.reply.payload;
 	if (!r && (*out)->instance.len != sizeof(p->instance)) {
 		cli_error("%s: its answer has no instance", p->service);
 		return CLI_FAILURE;
