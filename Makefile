@@ -178,7 +178,7 @@ test-programs: $(UNIT_BIN) $(FUZZ_BIN)
 
 LOGS := $(BUILD)/test-logs
 # Sanitized programs do not fit into the emulated host; it tests the release build.
-GROUPS := unit,fuzz,system,node$(if $(SAN),,,xenhost)
+GROUPS := unit,fuzz,system,python,node$(if $(SAN),,,xenhost)
 LEFT_OUT := $(if $(SAN),--left-out 'xenhost: SAN=$(SAN); the real Xen runs the release build')
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1

@@ -26,7 +26,8 @@ HEAD = '''\
 The fields of the request are keywords; what is not given has its default.  How the call is made
 goes in front: Ops(client).start_vm(CallOptions(timeout=5), vm="web").  Errors are CallError.
 """
-# pylint: disable=too-many-lines
+from __future__ import annotations
+
 import typing
 
 from .aio import AsyncClient
