@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The documents say what the programs do: each man page names exactly the commands, options and exit statuses that
-its program's --help names, pages render and refer to pages there are, and bash completion knows the same words,
-asks nobody aloud, and survives services that are away and answers that are hostile."""
+its program's --help names, pages render and refer to pages there are, and the completion of bash and zsh knows the
+same words, asks nobody aloud, and survives services that are away and answers that are hostile."""
 
 import argparse
 import glob
@@ -17,6 +17,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MAN = os.path.join(ROOT, "docs/man")
 COMPLETION = os.path.join(ROOT, "docs/completion/xenmesh.bash")
+COMPLETION_ZSH = os.path.join(ROOT, "docs/completion/_xenmesh")
 SERVICES = ("xenmesh-ops", "xenmesh-ops-host", "xenmesh-ops-worker", "xenmesh-metrics", "xenmesh-agent-bridge",
             "xenmesh-guest-agent", "xenmesh-simhost")
 FORMATS = ("xenmesh-topology.conf.5", "xenmesh.vm.5")
@@ -37,6 +38,25 @@ _xenmesh
 for reply in ${COMPREPLY[@]+"${COMPREPLY[@]}"}; do
 	printf '%s\n' "$reply"
 done
+"""
+
+
+# What compadd would have been given, without the widget that it needs.
+DRIVER_ZSH = r"""
+compadd() {
+	local -a given
+	[[ $argv[-2] == -a ]] && given=("${(@P)argv[-1]}")
+	print -rl -- $given
+}
+compset() { : }
+_files() { print -r -- :files }
+source_file=$1
+shift
+words=("$@")
+CURRENT=$#words
+# A function of that name is what the file makes; it calls itself at its end.
+set --
+source $source_file
 """
 
 
@@ -159,7 +179,7 @@ def documented_commands(page, commands):
     found, strangers, current = {}, [], None
     for tag in page.tags("COMMANDS"):
         words = tag.split()
-        command = next((c for c in (" ".join(words[:2]), words[0]) if c in commands), None)
+        command = next((c for c in (" ".join(words[:n]) for n in (3, 2, 1)) if c in commands), None)
         if command:
             current = command
             found.setdefault(command, set())
@@ -171,28 +191,43 @@ def documented_commands(page, commands):
     return found, strangers
 
 
+def is_of_bus(command):
+    """Those are in a page of their own."""
+    return command.startswith("bus ")
+
+
 def check_cli(tests, bin_dir):
     binary = os.path.join(bin_dir, "xenmesh")
-    page = Page("xenmesh.1")
     text = help_of(binary)
     commands = commands_of(text)
-    found, strangers = documented_commands(page, commands)
-    tests.check("man_commands", differences(set(found), commands, "command", page.name)
-                + ["\"%s\" of %s is no command" % (tag, page.name) for tag in strangers])
     options = set(OPTION.findall(text))
-    tests.check("man_global_options", differences(page.options("OPTIONS"), options, "option", page.name))
-    tests.check("man_exit_statuses", differences(
-        set(page.tags("EXIT STATUS")), exit_statuses(text), "exit status", page.name))
+    found = {}
+    for name, of_bus in (("xenmesh.1", False), ("xenmesh-bus.1", True)):
+        page = Page(name)
+        wanted = {command for command in commands if is_of_bus(command) == of_bus}
+        documented, strangers = documented_commands(page, wanted)
+        found.update(documented)
+        tests.check("man_commands_" + name, differences(set(documented), wanted, "command", name)
+                    + ["\"%s\" of %s is no command" % (tag, name) for tag in strangers])
+        tests.check("man_exit_statuses_" + name, differences(
+            set(page.tags("EXIT STATUS")), exit_statuses(text), "exit status", name))
+    tests.check("man_global_options", differences(
+        Page("xenmesh.1").options("OPTIONS"), options, "option", "xenmesh.1"))
     for command in sorted(commands):
         real = set(OPTION.findall(help_of(binary, command.split()))) - options
         tests.check("man_options_" + command.replace(" ", "_"), differences(
-            found.get(command, set()), real, "option", "%s: %s" % (page.name, command)))
+            found.get(command, set()) - options, real, "option", "the man page: %s" % command))
+    groups = {" ".join(command.split()[:n]) for command in commands for n in (1, 2)} - commands
+    for group in sorted(groups):
+        listed = {c for c in commands_of(help_of(binary, group.split()))}
+        tests.check("help_of_" + group.replace(" ", "_"), differences(
+            listed, {c for c in commands if c.startswith(group + " ")}, "command", "xenmesh %s --help" % group))
     return commands, options
 
 
 def check_pages(tests):
     pages = sorted(os.path.basename(path) for path in glob.glob(os.path.join(MAN, "*.[1-8]")))
-    wanted = {"xenmesh.1", *FORMATS, *(name + ".8" for name in SERVICES)}
+    wanted = {"xenmesh.1", "xenmesh-bus.1", *FORMATS, *(name + ".8" for name in SERVICES)}
     tests.check("man_pages", differences(set(pages), wanted, "page", "docs/man"))
     for name in pages:
         references = set(re.findall(r"\b(xenmesh[\w.-]*) ?\((\d)\)", Page(name).text))
@@ -225,22 +260,24 @@ def check_links(tests):
 
 
 class Completer:
-    """Bash with the completion loaded, and a topology whose services are all away."""
+    """A shell with the completion loaded, and a topology whose services are all away."""
 
-    def __init__(self, bin_dir, work_dir):
+    def __init__(self, bin_dir, work_dir, shell):
         self.program = os.path.join(bin_dir, "xenmesh")
         topology = os.path.join(work_dir, "topology.conf")
         with open(topology, "w", encoding="utf-8") as f:
             f.write("[bus]\nrun_dir = %s\n" % os.path.join(work_dir, "run"))
         self.work_dir = work_dir
+        self.shell = shell
+        self.command = (["bash", "--norc", "--noprofile", "-c", DRIVER, "bash", COMPLETION] if shell == "bash"
+                        else ["zsh", "-f", "-c", DRIVER_ZSH, "zsh", COMPLETION_ZSH])
         self.env = dict(os.environ, XENMESH_TOPOLOGY=topology, LC_ALL="C.UTF-8")
 
     def ask(self, *words, program=None):
         """Replies, and what is wrong in any case: output on stderr, or too long a wait."""
         started = time.monotonic()
         try:
-            result = run(["bash", "--norc", "--noprofile", "-c", DRIVER, "bash", COMPLETION, program or self.program,
-                          *words], env=self.env, cwd=self.work_dir)
+            result = run([*self.command, program or self.program, *words], env=self.env, cwd=self.work_dir)
         except subprocess.TimeoutExpired:
             return [], ["not finished in %d s" % COMMAND_TIMEOUT_S]
         took = time.monotonic() - started
@@ -256,27 +293,25 @@ def check_replies(tests, completer, name, words, wanted, **more):
     replies, problems = completer.ask(*words, **more)
     if replies != wanted:
         problems.append("replies are %s instead of %s" % (replies, wanted))
-    tests.check("complete_" + name, problems)
+    tests.check("complete_%s_%s" % (completer.shell, name), problems)
 
 
 def check_words(tests, completer, commands, options):
-    """The table of the completion is that of the program."""
+    """The completion offers the commands and options that --help names."""
     groups = {}
     for command in commands:
-        group, _, word = command.partition(" ")
-        groups.setdefault(group, set()).update([word] if word else [])
-    replies, problems = completer.ask("")
-    tests.check("complete_commands", problems + differences(set(replies), set(groups), "command", "the completion"))
+        words = command.split()
+        for i, word in enumerate(words):
+            groups.setdefault(tuple(words[:i]), set()).add(word)
     for group, words in sorted(groups.items()):
-        if words:
-            replies, problems = completer.ask(group, "")
-            tests.check("complete_commands_" + group, problems + differences(
-                set(replies), words, "command %s" % group, "the completion"))
+        replies, problems = completer.ask(*group, "")
+        tests.check("complete_commands_" + "_".join(group), problems + differences(
+            set(replies), words, "command %s" % " ".join(group), "the completion"))
     for command in sorted(commands):
         real = set(OPTION.findall(help_of(completer.program, command.split()))) | options
         replies, problems = completer.ask(*command.split(), "--")
         tests.check("complete_options_" + command.replace(" ", "_"), problems + differences(
-            set(replies) | {"--version"}, real, "option of %s" % command, "the completion"))
+            set(replies), real, "option of %s" % command, "the completion"))
 
 
 def write_program(path, text):
@@ -288,14 +323,11 @@ def write_program(path, text):
 def check_strange_answers(tests, completer):
     """A program in place of xenmesh whose answers are not what one wishes for."""
     stub = os.path.join(completer.work_dir, "stub")
-    uuid = "00000000-0000-4000-8000-00000000000%d"
-    names = ["web1", "$(touch pwned)", "`touch pwned`", "two words", "a;touch pwned", "..ok+"]
-    lines = ['{"uuid":"%s","name":"%s","managed":true}' % (uuid % i, name) for i, name in enumerate(names)]
-    write_program(stub, "cat <<'END'\n%s\nnot JSON\nEND\necho complaint >&2\nexit 4\n" % "\n".join(lines))
-    check_replies(tests, completer, "hostile_names", ["vm", "start", ""],
-                  ["web1", *(uuid % i for i in range(1, 5)), "..ok+"], program=stub)
-    check_replies(tests, completer, "prefix_is_no_pattern", ["vm", "start", "*"], [], program=stub)
-    tests.check("complete_executes_nothing",
+    lines = ["web1\trunning", "$(touch pwned)", "`touch pwned`", "two words", "a;touch pwned", "w*", "..ok+",
+             "$(touch pwned)\t$(touch pwned)", "web2\t$(touch pwned)"]
+    write_program(stub, "cat <<'END'\n%s\nEND\necho complaint >&2\nexit 4\n" % "\n".join(lines))
+    check_replies(tests, completer, "hostile_words", ["vm", "start", ""], ["web1", "..ok+", "web2"], program=stub)
+    tests.check("complete_%s_executes_nothing" % completer.shell,
                 ["a name was executed"] if os.path.exists(os.path.join(completer.work_dir, "pwned")) else [])
     write_program(stub, "exec sleep 60\n")
     check_replies(tests, completer, "program_hangs", ["bus", "ping", ""], [], program=stub)
@@ -303,31 +335,50 @@ def check_strange_answers(tests, completer):
                   program=os.path.join(completer.work_dir, "no-such-program"))
 
 
+# What both shells are asked, and what they shall offer. bash has cut the words at "=" before.
+QUESTIONS = (
+    ("part_of_a_word", ["vm", "un"], ["undefine", "unpause"]),
+    ("third_word", ["bus", "topology", "s"], ["show"]),
+    ("after_options", ["--json", "--timeout", "3s", "vm", "sta"], ["start"]),
+    ("vms_away", ["vm", "start", ""], []),
+    ("one_vm_only", ["vm", "show", "a", ""], []),
+    ("services_away", ["bus", "ping", ""], ["ops", "metrics", "agent-bridge"]),
+    ("level", ["bus", "log-level", "ops", "w"], ["warning"]),
+    ("value", ["metrics", "query", "host", "--cf", "m"], ["min", "max"]),
+    ("unknown_value", ["vm", "shutdown", "--deadline", ""], []),
+    ("topics", ["events", "v"], ["vm/"]),
+    ("method", ["bus", "call", "StartV"], ["StartVm"]),
+    ("method_of_proto", ["bus", "call", "Ops/Und"], ["Ops/UndefineVm"]),
+    ("method_in_full", ["bus", "call", "xenmesh.v1.Ops/Und"], ["xenmesh.v1.Ops/UndefineVm"]),
+    ("method_of_service", ["bus", "call", "ops.Und"], ["ops.UndefineVm"]),
+    ("fields", ["bus", "call", "StartVm", ""], ["vm=", "paused="]),
+    ("fields_within", ["bus", "call", "DefineVm", "config.vc"], ["config.vcpus="]),
+    ("no_such_method", ["bus", "call", "NoSuch", ""], []),
+    ("no_such_command", ["nothing", ""], []),
+    ("not_hidden", ["__"], []))
+QUESTIONS_BASH = (
+    ("value_after_equals", ["vm", "define", "--format", "=", "x"], ["xl"]),
+    ("value_of_field", ["bus", "call", "StartVm", "paused", "=", "t"], ["true"]),
+    ("file", ["vm", "define", "topo"], ["topology.conf"]),
+    ("file_after_at", ["bus", "call", "StartVm", "@", "topo"], ["topology.conf"]))
+QUESTIONS_ZSH = (
+    ("value_after_equals", ["vm", "define", "--format=x"], ["--format=xl"]),
+    ("value_of_field", ["bus", "call", "StartVm", "paused=t"], ["paused=true"]),
+    ("file", ["vm", "define", "topo"], [":files"]))
+
+
 def check_completion(tests, bin_dir, work_dir, commands, options):
-    result = run(["bash", "-n", COMPLETION])
-    tests.check("completion_syntax", result.stderr.splitlines())
-    completer = Completer(bin_dir, work_dir)
+    completer = Completer(bin_dir, work_dir, "bash")
     check_words(tests, completer, commands, options)
-    for name, words, wanted in (
-            ("part_of_a_word", ["vm", "un"], ["undefine", "unpause"]),
-            ("after_options", ["--json", "--timeout", "3s", "vm", "sta"], ["start"]),
-            ("vms_away", ["vm", "start", ""], []),
-            ("one_vm_only", ["vm", "show", "a", ""], []),
-            ("services_away", ["bus", "ping", ""], ["ops", "metrics", "agent-bridge"]),
-            ("level", ["bus", "log-level", "ops", "w"], ["warning"]),
-            ("value", ["metrics", "query", "host", "--cf", "m"], ["min", "max"]),
-            ("value_after_equals", ["vm", "define", "--format", "=", "x"], ["xl"]),
-            ("unknown_value", ["vm", "shutdown", "--deadline", ""], []),
-            ("topics", ["events", "v"], ["vm/"]),
-            ("method", ["bus", "call", "StartV"], ["StartVm"]),
-            ("method_of_service", ["bus", "call", "Ops/Und"], ["Ops/UndefineVm"]),
-            ("method_in_full", ["bus", "call", "xenmesh.v1.Ops/Und"], ["xenmesh.v1.Ops/UndefineVm"]),
-            ("fields", ["bus", "call", "StartVm", ""], ["vm=", "paused="]),
-            ("no_such_method", ["bus", "call", "NoSuch", ""], []),
-            ("no_such_command", ["nothing", ""], []),
-            ("file", ["vm", "define", "topo"], ["topology.conf"])):
-        check_replies(tests, completer, name, words, wanted)
-    check_strange_answers(tests, completer)
+    for shell, file, more in (("bash", COMPLETION, QUESTIONS_BASH), ("zsh", COMPLETION_ZSH, QUESTIONS_ZSH)):
+        if not shutil.which(shell):
+            print("skip complete_%s: %s is not installed" % (shell, shell))
+            continue
+        tests.check("completion_syntax_" + shell, run([shell, "-n", file]).stderr.splitlines())
+        completer = Completer(bin_dir, work_dir, shell)
+        for question in (*QUESTIONS, *more):
+            check_replies(tests, completer, *question)
+        check_strange_answers(tests, completer)
 
 
 def main():
