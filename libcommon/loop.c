@@ -5,6 +5,7 @@
  */
 #include "libcommon/loop.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
@@ -14,7 +15,9 @@
 #include "libcommon/log.h"
 
 /* How late a timer may fire so that the kernel can merge wake-ups. sd-event's own is 250 ms. */
-#define ACCURACY_US 1000
+#define ACCURACY_US  1000
+#define HEAP_KEPT    (1 << 20)	 /* free bytes at the top of the heap that stay */
+#define HEAP_LARGEST (256 << 10) /* what is larger comes and goes with pages of its own */
 
 struct loop_ticker {
 	sd_event_source *source;
@@ -28,6 +31,16 @@ static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *inf
 			  void *userdata _unused_)
 {
 	return sd_event_exit(sd_event_source_get_event(s), 0);
+}
+
+/* glibc gives the top of the heap back to the kernel when 128 KiB of it are free: a service that
+ * answers 64 KiB at a time would return and fetch it with each call, page by page. */
+static void keep_some_memory(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
+	mallopt(M_MMAP_THRESHOLD, HEAP_LARGEST);
+#endif
 }
 
 static void raise_fd_limit(void)
@@ -55,6 +68,7 @@ int loop_new(sd_event **out)
 		return err_trace(err_errno());
 	}
 	raise_fd_limit();
+	keep_some_memory();
 	r = sd_event_new(&loop);
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(stop_signals); i++) {
 		r = sd_event_add_signal(loop, NULL, stop_signals[i], on_stop_signal, NULL);

@@ -3,7 +3,8 @@
 /*
  * What every dom0 service wants from its sd-event loop: SIGTERM and SIGINT end
  * it with 0, SIGPIPE is ignored, READY=1 and WATCHDOG=1 are sent to systemd,
- * RLIMIT_NOFILE is raised to its hard limit.
+ * RLIMIT_NOFILE is raised to its hard limit, and up to 1 MiB of freed memory is
+ * kept for what comes next.
  *
  * SIGTERM and SIGINT are blocked for the threads and children made afterwards:
  * make the loop before any thread, and reset the mask after fork().

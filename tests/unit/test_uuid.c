@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "libcommon/uuid.h"
 
+#include <sys/wait.h>
+
 #include "tests/unit/unit.h"
 
 static const char text[] = "0123abcd-89ef-4bcd-8def-00ff10a0fe55";
@@ -18,6 +20,30 @@ static void test_format_and_parse(void)
 	CU_ASSERT_EQUAL(uuid_parse("0123ABCD-89EF-4bcd-8DEF-00FF10A0FE55", &u), 0);
 	uuid_format(&u, out);
 	CU_ASSERT_STRING_EQUAL(out, text);
+}
+
+static void test_random_is_never_repeated(void)
+{
+	uint64_t seen[3000], in_child = 0;
+	int fds[2];
+
+	for (size_t i = 0; i < ARRAY_LEN(seen); i++) {
+		random_bytes(&seen[i], sizeof(seen[i]));
+	}
+	for (size_t i = 1; i < ARRAY_LEN(seen); i++) {
+		CU_ASSERT(seen[i] != seen[i - 1]);
+	}
+	CU_ASSERT_FATAL(pipe(fds) == 0);
+	if (fork() == 0) {
+		random_bytes(&in_child, sizeof(in_child));
+		_exit(write(fds[1], &in_child, sizeof(in_child)) != sizeof(in_child));
+	}
+	CU_ASSERT_EQUAL(read(fds[0], &in_child, sizeof(in_child)), sizeof(in_child));
+	wait(NULL);
+	random_bytes(&seen[0], sizeof(seen[0]));
+	CU_ASSERT(seen[0] != in_child);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* One byte more, less or changed at every place. */
@@ -65,4 +91,5 @@ static void test_zero_and_canonical(void)
 }
 
 UNIT_MAIN("uuid", UNIT_TEST(test_format_and_parse), UNIT_TEST(test_rejects_near_misses),
-	  UNIT_TEST(test_random), UNIT_TEST(test_zero_and_canonical))
+	  UNIT_TEST(test_random), UNIT_TEST(test_random_is_never_repeated),
+	  UNIT_TEST(test_zero_and_canonical))
