@@ -212,7 +212,10 @@ static void put_field(struct line *l, const struct log_field *f)
 	}
 	put_str(l, is_quoted ? "=\"" : "=");
 	for (const char *p = f->value; *p; p++) {
-		if (*p == '"') {
+		char behind = p[strspn(p, "\\")];
+
+		/* No text can end its quotes, nor keep them from ending. */
+		if (*p == '"' || (is_quoted && *p == '\\' && (behind == '"' || behind == '\0'))) {
 			put(l, "\\", 1);
 		}
 		put(l, p, 1);

@@ -246,6 +246,11 @@ static void test_stderr_line(void)
 	log_fields(LOG_LEVEL_WARNING,
 		   LOG_FIELDS({ "VM", "x" }, { "TEXT", "a \"b\"" }, { "EMPTY", "" }), "hello");
 	check_stderr(fd, "test: warning hello vm=x text=\"a \\\"b\\\"\" empty=\"\"\n");
+	log_fields(
+		LOG_LEVEL_INFO,
+		LOG_FIELDS({ "A", "x \\" }, { "B", "\\\" c=d" }, { "E", "\\n" }, { "F", " \\n" }),
+		"forged");
+	check_stderr(fd, "test: info forged a=\"x \\\\\" b=\"\\\\\\\" c=d\" e=\\n f=\" \\n\"\n");
 	log_write(NULL, LOG_LEVEL_NOTICE,
 		  LOG_FIELDS({ "MESSAGE_ID", "abc" }, { "XENMESH_UID", "7" }), 2, "told");
 	check_stderr(fd, "test: notice told uid=7\n");
