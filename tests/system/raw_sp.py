@@ -41,12 +41,16 @@ class RawCaller:
             data += more
         return data
 
-    def receive(self):
-        """-> (number of the request, Reply)"""
-        from xenmesh.v1 import bus_pb2
+    def shake(self):
+        """Until the service has answered the handshake."""
         if not self.shaken:
             self._exactly(len(HELLO))
             self.shaken = True
+
+    def receive(self):
+        """-> (number of the request, Reply)"""
+        from xenmesh.v1 import bus_pb2
+        self.shake()
         _, size, number = struct.unpack(">BQL", self._exactly(13))
         return number & 0x7fffffff, bus_pb2.Reply.FromString(self._exactly(size - 4))
 
