@@ -112,6 +112,7 @@ export class Connection extends EventEmitter {
     return tls.connect({
       ...common,
       secureContext: secureContext(),
+      rejectUnauthorized: true, // whatever the environment says
       ...(net.isIP(host) ? {} : { servername: host }),
     });
   }

@@ -137,6 +137,23 @@ test("subscriber: what comes during a sync waits for its end", async (t) => {
     "state 5"]);
 });
 
+test("subscriber: what comes during a repair waits, too", async (t) => {
+  const scene = await new Scene().start(t);
+  const { publisher } = scene;
+  publisher.beforeAnswer = () => {
+    publisher.beforeAnswer = null;
+    publisher.publish(topic(0), named("live"));
+    publisher.publish(topic(2), null);
+  };
+  publisher.publish(topic(0), named("lost"), { isLost: true });
+  publisher.publish(topic(1), named("heard"));
+  await until(() => scene.count("removed") === 1, "the last event");
+  await scene.equal();
+  assert.deepEqual(scene.story.slice(5), ["gap 3", "state 4", "state 5", "resynced 5", "state 6",
+    "removed 7"]);
+  assert.deepEqual(publisher.questions, ["Snapshot 0", "Changes 3"]);
+});
+
 test("subscriber: a loss during a sync makes another one", async (t) => {
   const scene = new Scene();
   await scene.start(t, { prepare: (publisher) => {
