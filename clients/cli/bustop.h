@@ -38,7 +38,7 @@ struct bustop_service {
 
 struct bustop_method {
 	size_t service;
-	char name[BUSTOP_NAME_MAX]; /* "Ops/StartVm" */
+	char name[BUSTOP_NAME_MAX]; /* "StartVm" */
 	uint64_t calls, calls_before, errors, in_flight, p50_us, p99_us;
 	bool is_new; /* calls_before is of no sample */
 	double rate;

@@ -176,7 +176,7 @@ int capture_get(const uint8_t *record, size_t len, struct capture_record *out, c
 					.seq = get_u64(body + 12),
 					.missed = get_u64(body + 20) };
 	memcpy(out->service, body + CAPTURE_BODY_MIN, name);
-	if (body[0] < CAPTURE_LIVE || body[0] > CAPTURE_DOWN) {
+	if (body[0] < CAPTURE_LIVE || body[0] > CAPTURE_LOST) {
 		return 1;
 	}
 	if (has_publication(out->kind)) {

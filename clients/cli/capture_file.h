@@ -10,12 +10,12 @@
  *            4        CRC-32 (zlib's) of the body
  *            size     body
  *   body     1        kind: 1 live publication, 2 replayed one (of a snapshot or repair),
- *                     3 gap, 4 resynced, 5 down
+ *                     3 gap, 4 resynced, 5 down, 6 transient messages lost
  *            1        length of the service's name, 1 .. 64
  *            2        0
  *            8        time of receipt, CLOCK_REALTIME in ns
  *            8        seq
- *            8        kind 3: events lost, at least; else 0
+ *            8        kinds 3 and 6: events lost, at least; else 0
  *            ...      the service's name: letters, digits, "_", "-", "." and "/"
  *            ...      kinds 1 and 2: the publication: topic, NUL, serialized Event; others: nothing
  *
@@ -37,6 +37,7 @@ enum capture_kind {
 	CAPTURE_GAP,
 	CAPTURE_RESYNCED,
 	CAPTURE_DOWN,
+	CAPTURE_LOST,
 };
 
 struct capture_record {

@@ -42,7 +42,7 @@ static void on_event(const struct follow_source *source, const struct bus_sub_ev
 	struct busfront *f = userdata;
 	size_t service = (size_t)(source - f->follow.sources);
 
-	if (e->what == BUS_SUB_GAP) {
+	if (e->what == BUS_SUB_GAP || e->what == BUS_SUB_LOST) {
 		bustop_gap(&f->top, service, e->missed);
 	} else if (e->raw && e->topic) {
 		bustop_message(&f->top, service, e->topic, e->size);
@@ -317,28 +317,6 @@ static void sample(struct busfront *f)
 	}
 }
 
-static int on_delay_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
-{
-	*(bool *)userdata = true;
-	return 0;
-}
-
-/* Let the loop run until `ns` or a key ends it. */
-static int wait_until(struct busfront *f, uint64_t ns)
-{
-	_cleanup_(loop_source_unrefp) sd_event_source *timer = NULL;
-	uint64_t now = clock_boot_ns();
-	bool is_due = ns <= now;
-	int r = is_due ? 0
-		       : loop_after(f->cli->loop, &timer, (ns - now) / 1000 + 1, on_delay_over,
-				    &is_due);
-
-	while (r >= 0 && !is_due && !f->is_over) {
-		r = sd_event_run(f->cli->loop, UINT64_MAX);
-	}
-	return r;
-}
-
 /* Until all services are heard, or some time is over. */
 static int wait_for_services(struct busfront *f)
 {
@@ -354,7 +332,7 @@ static int wait_for_services(struct busfront *f)
 		if (n_synced == f->follow.n) {
 			break;
 		}
-		r = wait_until(f, clock_boot_ns() + START_STEP_NS);
+		r = follow_until(f->cli, &f->is_over, clock_boot_ns() + START_STEP_NS);
 	}
 	return r;
 }
@@ -372,7 +350,7 @@ static int run_frames(struct busfront *f)
 	for (uint64_t i = 0; !f->is_over && (!f->frames || i < f->frames); i++) {
 		uint64_t now;
 
-		r = wait_until(f, last + f->delay_ns);
+		r = follow_until(f->cli, &f->is_over, last + f->delay_ns);
 		if (r < 0) {
 			return r;
 		}

@@ -115,7 +115,7 @@ static void on_event(const struct follow_source *source, const struct bus_sub_ev
 		sd_event_exit(c->cli->loop, CLI_FAILURE);
 		return;
 	}
-	c->n_gaps += e->what == BUS_SUB_GAP;
+	c->n_gaps += e->what == BUS_SUB_GAP || e->what == BUS_SUB_LOST;
 	c->n_publications += is_state;
 	if (c->pending.len > (1U << 20)) {
 		flush(c);
@@ -174,7 +174,7 @@ static bool show_record(struct monitor *m, const struct capture_record *r, bool 
 	static const enum bus_sub_what whats[] = {
 		[CAPTURE_LIVE] = BUS_SUB_STATE,	       [CAPTURE_REPLAYED] = BUS_SUB_STATE,
 		[CAPTURE_GAP] = BUS_SUB_GAP,	       [CAPTURE_DOWN] = BUS_SUB_DOWN,
-		[CAPTURE_RESYNCED] = BUS_SUB_RESYNCED,
+		[CAPTURE_RESYNCED] = BUS_SUB_RESYNCED, [CAPTURE_LOST] = BUS_SUB_LOST,
 	};
 	struct bus_sub_event e = { .what = whats[r->kind],
 				   .replayed = r->kind == CAPTURE_REPLAYED,

@@ -80,7 +80,7 @@ static void on_event(const struct follow_source *source, const struct bus_sub_ev
 	struct rates *r = userdata;
 	double late_ms;
 
-	if (e->what == BUS_SUB_GAP) {
+	if (e->what == BUS_SUB_GAP || e->what == BUS_SUB_LOST) {
 		cli_error("%s: %" PRIu64 " or more events lost", source->service, e->missed);
 		for (size_t i = 0; i < r->n_rows; i++) {
 			r->rows[i].n_gaps++;

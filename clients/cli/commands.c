@@ -179,6 +179,13 @@ const struct cli_command cli_commands[] = {
 	  "how late they come, by the time that they carry", cmd_bus_delay,
 	  RATE_HELP
 	  "Publisher and this host must have the same time: else the difference is in it.\n" },
+	{ "bus trace", "SERVICE... [--for S] [--callers] [--count N]",
+	  "calls as they end: method, result, time", cmd_bus_trace,
+	  "Switches the trace of the services on, and off again at the end unless it was on.\n"
+	  "  --for S            how long (1m), an hour at most\n"
+	  "  --count N          end after N calls; with 3 when --for is over first\n"
+	  "  --callers          also who calls; all who listen to the service are told "
+	  "then\n" SHOW_HELP },
 	{ "bus wait", "SERVICE|TOPIC [--timeout T] [--for EXPR] [--service SERVICE]",
 	  "until a service answers, or a topic is there", cmd_bus_wait,
 	  "TOPIC is a whole one, or ends in / for any below it.\n"

@@ -67,6 +67,30 @@ static const char *host_text(struct cli *cli, const Xenmesh__V1__HostState *h)
 			    h->connected ? "" : ", host process away");
 }
 
+/* "Ops/StartVm ok 812 us, 62 B there, 55 B back, connection 7". */
+static const char *trace_text(struct cli *cli, const Xenmesh__V1__RpcTrace *t)
+{
+	const char *slash = strchr(t->method, '/');
+	const char *begin = slash ? slash : t->method;
+	const char *caller = "";
+
+	while (slash && begin > t->method && begin[-1] != '.') {
+		begin--;
+	}
+	if (t->caller) {
+		caller = arena_printf(&cli->arena, ", uid %" PRIu32 " pid %" PRIu32 " %s",
+				      t->caller->uid, t->caller->pid,
+				      cli_text(cli, t->caller->client, strlen(t->caller->client)));
+	}
+	return arena_printf(&cli->arena,
+			    "%s %s %" PRIu64 " us, %" PRIu64 " B there, %" PRIu64
+			    " B back, connection %" PRIu64 "%s%s",
+			    cli_text(cli, begin, strlen(begin)),
+			    cli_enum(cli, &xenmesh__v1__code__descriptor, (int)t->code, "CODE_"),
+			    t->duration_us, t->request_bytes, t->reply_bytes, t->connection,
+			    t->repeated ? ", a repeat" : "", caller);
+}
+
 /* A body without words of its own. */
 static const char *other_text(struct cli *cli, const Xenmesh__V1__Event *e)
 {
@@ -101,6 +125,8 @@ static const char *body_text(struct cli *cli, const Xenmesh__V1__Event *e)
 				    cli_kib(cli, e->host_sample->free_memory_kib));
 	case XENMESH__V1__EVENT__BODY_HOST_STATE:
 		return host_text(cli, e->host_state);
+	case XENMESH__V1__EVENT__BODY_RPC_TRACE:
+		return trace_text(cli, e->rpc_trace);
 	case XENMESH__V1__EVENT__BODY_REMOVED:
 		return arena_printf(&cli->arena, "removed: %s",
 				    cli_text(cli, e->removed->reason, strlen(e->removed->reason)));

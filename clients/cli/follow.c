@@ -2,7 +2,9 @@
 #include "clients/cli/follow.h"
 
 #include <signal.h>
+#include <sys/signalfd.h>
 
+#include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/loop.h"
 #include "libcommon/parse.h"
@@ -80,11 +82,12 @@ void follow_close(struct follow *f)
 	*f = (struct follow){ 0 };
 }
 
-int follow_run(struct cli *cli)
+/* SIGINT and SIGTERM come from the loop from now on. */
+static int catch_signals(struct cli *cli, sd_event_source *sources[static 2],
+			 sd_event_signal_handler_t fn, void *userdata)
 {
 	static const int signals[] = { SIGINT, SIGTERM };
 	sigset_t set;
-	int r;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
@@ -92,17 +95,67 @@ int follow_run(struct cli *cli)
 	}
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
-		r = sd_event_add_signal(cli->loop, NULL, signals[i], NULL, (void *)CLI_OK);
+		int r = sd_event_add_signal(cli->loop, &sources[i], signals[i], fn, userdata);
+
 		if (r < 0) {
 			cli_error("cannot wait for signals: %s", err_text(r));
-			return CLI_FAILURE;
+			return r;
 		}
 	}
-	r = sd_event_loop(cli->loop);
-	if (r < 0) {
-		cli_error("%s", err_text(r));
+	return 0;
+}
+
+static void release_signals(sd_event_source *sources[static 2])
+{
+	sd_event_source_disable_unref(sources[0]);
+	sd_event_source_disable_unref(sources[1]);
+}
+
+int follow_run(struct cli *cli)
+{
+	sd_event_source *sources[2] = { NULL };
+	int r = catch_signals(cli, sources, NULL, (void *)CLI_OK);
+
+	if (r == 0) {
+		r = sd_event_loop(cli->loop);
+		if (r < 0) {
+			cli_error("%s", err_text(r));
+		}
 	}
+	release_signals(sources);
 	return r < 0 ? CLI_FAILURE : r;
+}
+
+static int on_until_time(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+{
+	*(bool *)userdata = true;
+	return 0;
+}
+
+static int on_until_signal(sd_event_source *source _unused_,
+			   const struct signalfd_siginfo *info _unused_, void *userdata)
+{
+	*(bool *)userdata = true;
+	return 0;
+}
+
+int follow_until(struct cli *cli, bool *is_over, uint64_t boot_ns)
+{
+	_cleanup_(loop_source_unrefp) sd_event_source *timer = NULL;
+	sd_event_source *sources[2] = { NULL };
+	uint64_t now = clock_boot_ns();
+	bool is_due = boot_ns > 0 && boot_ns <= now;
+	int r = catch_signals(cli, sources, on_until_signal, is_over);
+
+	if (r >= 0 && boot_ns > now) {
+		r = loop_after(cli->loop, &timer, (boot_ns - now) / 1000 + 1, on_until_time,
+			       &is_due);
+	}
+	while (r >= 0 && !is_due && !*is_over) {
+		r = sd_event_run(cli->loop, UINT64_MAX);
+	}
+	release_signals(sources);
+	return r < 0 ? r : 0;
 }
 
 static int on_time_over(sd_event_source *source, uint64_t usec _unused_, void *userdata)

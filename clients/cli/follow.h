@@ -33,6 +33,9 @@ void follow_close(struct follow *f);
 
 /* Runs the loop of cli to its end, also by SIGINT and SIGTERM (CLI_OK). The exit code. */
 int follow_run(struct cli *cli);
+/* The same without an end of the loop, so that calls can be made afterwards: until *is_over, which
+ * SIGINT and SIGTERM set too, or the time, CLOCK_BOOTTIME (0 = never). 0 or -errno. */
+int follow_until(struct cli *cli, bool *is_over, uint64_t boot_ns);
 /* End the loop with `status` after the time; *source as in loop_after(). ms 0: never. */
 int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int status);
 

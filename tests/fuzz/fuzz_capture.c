@@ -38,7 +38,7 @@ static void check_record(const uint8_t *bytes, size_t len)
 	require((e < 0) == (why != NULL));
 	if (e == 0) {
 		require(strlen(r.service) >= 1 && strlen(r.service) <= CAPTURE_SERVICE_MAX);
-		require(r.kind >= CAPTURE_LIVE && r.kind <= CAPTURE_DOWN);
+		require(r.kind >= CAPTURE_LIVE && r.kind <= CAPTURE_LOST);
 		require((r.data != NULL) == (r.kind <= CAPTURE_REPLAYED));
 		if (r.data) {
 			check_publication(&r);

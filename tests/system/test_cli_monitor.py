@@ -3,6 +3,7 @@
 """The commands of `xenmesh bus` that watch, wait, record and play, with whole processes."""
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -22,6 +23,7 @@ class Cli:
         self.env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "XENMESH_TOPOLOGY")}
         self.env["XENMESH_TOPOLOGY"] = self.bench.topology
         self.process = None
+        self.line = ""
         self.stage = os.path.join(self.bench.dir, "stage")
         os.mkdir(self.stage)
 
@@ -224,6 +226,7 @@ class Cli:
         self.run("snapshot", "ops", "--timeout", "300ms", rc=4)
 
     def openmetrics(self):
+        self.run("ping", "test")
         lines = self.lines("stats", "test", "--openmetrics")
         bus.expect(lines[-1] == "# EOF", "ends with %s" % lines[-1])
         families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
@@ -245,10 +248,38 @@ class Cli:
         bus.expect(test["up"] and test["calls_per_second"] > 0 and test["rss_kib"] > 0, "service %s" % test)
         ops = next(s for s in frames[1]["services"] if s["service"] == "ops")
         bus.expect(not ops["up"], "ops is up")
-        stats = next(m for m in frames[1]["methods"] if m["method"] == "Bus/Stats")
+        stats = next(m for m in frames[1]["methods"] if m["method"].endswith("Stats"))
         bus.expect(stats["service"] == "test" and stats["calls_per_second"] > 0, "method %s" % stats)
         text = self.run("top", "-b", "-n", 1).stdout
         bus.expect("TOPICS" in text and "SERVICE" in text and "METHOD" in text, text)
+
+    # ---- trace ----
+
+    def trace(self):
+        """Calls are seen while it goes on, with their callers if that is asked for, and no longer."""
+        def switched_on():
+            return self.documents("call", "SetTrace", "seconds=0", "--service", "test")[0].get("previous_seconds")
+
+        process = self.popen("trace", "test", "--callers", "--json", "--for", "50s", "--filter",
+                             "method contains Ping && rpc_trace.caller.local")
+        bus.wait_for(lambda: self.run("ping", "test") and self.sees_line(process), 20, "a call is shown")
+        process.send_signal(signal.SIGINT)
+        bus.expect(process.wait(10) == 0, "ended with %s" % process.returncode)
+        bus.expect(not switched_on(), "the trace is left on")
+        d = json.loads(self.line)
+        call = d["event"]["rpc_trace"]
+        bus.expect(d["topic"] == "trace/rpc/test" and call["method"].endswith("/Ping"), "event %s" % d)
+        bus.expect(call["code"] == "CODE_OK" and call["caller"]["uid"] == os.getuid(), "call %s" % call)
+        self.run("trace", rc=2)
+        self.run("trace", "nobody", rc=1)
+        self.run("trace", "test", "--for", "2h", rc=2)
+        self.run("trace", "test", "--filter", "method==none", "--count", 1, "--for", "1s", rc=3)
+
+    def sees_line(self, process):
+        if select.select([process.stdout], [], [], 0.2)[0]:
+            self.line = process.stdout.readline()
+            return True
+        return False
 
     # ---- capture and replay ----
 
@@ -372,7 +403,7 @@ def main():
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap", "rates", "wait",
-             "wait_for_a_start", "snapshot", "openmetrics", "top", "capture_show", "capture_damaged",
+             "wait_for_a_start", "snapshot", "openmetrics", "top", "trace", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_never_live", "pub")
     try:
         cli.start()

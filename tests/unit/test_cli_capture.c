@@ -51,7 +51,7 @@ static void has_documented_layout(void)
 
 static void reads_what_it_wrote(void)
 {
-	for (int kind = CAPTURE_LIVE; kind <= CAPTURE_DOWN; kind++) {
+	for (int kind = CAPTURE_LIVE; kind <= CAPTURE_LOST; kind++) {
 		struct capture_record r = a_record((enum capture_kind)kind);
 		struct capture_record back;
 		struct strbuf s = STRBUF_NULL;
