@@ -5,10 +5,11 @@
  * and the same or another as the client.
  */
 #include "bus/engine.h"
+#include "bus/sp_address.h"
 
 struct suite_pair {
 	const struct bus_engine *server, *client;
-	bool is_tcp; /* else ipc */
+	enum sp_scheme scheme;
 };
 
 void suite_request_and_reply(const struct suite_pair *pair);
@@ -28,19 +29,19 @@ void suite_stalled_subscriber(const struct suite_pair *pair);
 
 /* clang-format off */
 /* Static functions name_CASE() for SUITE_TESTS(name). */
-#define SUITE_CASE(name, function, server, client, is_tcp)               \
+#define SUITE_CASE(name, function, server, client, scheme)               \
 	static void name##_##function(void)                              \
 	{                                                                \
-		const struct suite_pair pair = { server, client, is_tcp }; \
+		const struct suite_pair pair = { server, client, scheme }; \
 		suite_##function(&pair);                                 \
 	}
-#define SUITE_PAIR(name, server, client, is_tcp) \
-	SUITE_CASE(name, request_and_reply, server, client, is_tcp) \
-	SUITE_CASE(name, largest_message, server, client, is_tcp) \
-	SUITE_CASE(name, publish, server, client, is_tcp) \
-	SUITE_CASE(name, nothing_is_sent_twice, server, client, is_tcp) \
-	SUITE_CASE(name, close_in_callback, server, client, is_tcp) \
-	SUITE_CASE(name, server_comes_later, server, client, is_tcp)
+#define SUITE_PAIR(name, server, client, scheme) \
+	SUITE_CASE(name, request_and_reply, server, client, scheme) \
+	SUITE_CASE(name, largest_message, server, client, scheme) \
+	SUITE_CASE(name, publish, server, client, scheme) \
+	SUITE_CASE(name, nothing_is_sent_twice, server, client, scheme) \
+	SUITE_CASE(name, close_in_callback, server, client, scheme) \
+	SUITE_CASE(name, server_comes_later, server, client, scheme)
 #define SUITE_TESTS(name) \
 	UNIT_TEST(name##_request_and_reply), \
 	UNIT_TEST(name##_largest_message), \
@@ -50,14 +51,14 @@ void suite_stalled_subscriber(const struct suite_pair *pair);
 	UNIT_TEST(name##_server_comes_later)
 /* Those of an ipc server, with bare peers. */
 #define SUITE_SERVER(name, server) \
-	SUITE_CASE(name, hostile_bytes, server, server, false) \
-	SUITE_CASE(name, lost_socket_file, server, server, false) \
-	SUITE_CASE(name, raw_peer, server, server, false) \
-	SUITE_CASE(name, bare_connects, server, server, false) \
-	SUITE_CASE(name, half_frames, server, server, false) \
-	SUITE_CASE(name, addresses, server, server, false) \
-	SUITE_CASE(name, slow_reader, server, server, false) \
-	SUITE_CASE(name, stalled_subscriber, server, server, false)
+	SUITE_CASE(name, hostile_bytes, server, server, SP_IPC) \
+	SUITE_CASE(name, lost_socket_file, server, server, SP_IPC) \
+	SUITE_CASE(name, raw_peer, server, server, SP_IPC) \
+	SUITE_CASE(name, bare_connects, server, server, SP_IPC) \
+	SUITE_CASE(name, half_frames, server, server, SP_IPC) \
+	SUITE_CASE(name, addresses, server, server, SP_IPC) \
+	SUITE_CASE(name, slow_reader, server, server, SP_IPC) \
+	SUITE_CASE(name, stalled_subscriber, server, server, SP_IPC)
 #define SUITE_SERVER_TESTS(name) \
 	UNIT_TEST(name##_hostile_bytes), \
 	UNIT_TEST(name##_lost_socket_file), \

@@ -12,7 +12,7 @@
 #include "tests/unit/engine_suite.h"
 #include "tests/unit/unit.h"
 
-SUITE_PAIR(nng, &bus_engine_nng, &bus_engine_nng, true)
+SUITE_PAIR(nng, &bus_engine_nng, &bus_engine_nng, SP_TCP)
 
 static void test_send_window(void)
 {

@@ -15,10 +15,13 @@
 #include "tests/unit/engine_suite.h"
 #include "tests/unit/unit.h"
 
-SUITE_PAIR(sp, &bus_engine_sp, &bus_engine_sp, false)
+SUITE_PAIR(sp, &bus_engine_sp, &bus_engine_sp, SP_IPC)
 SUITE_SERVER(sp, &bus_engine_sp)
-SUITE_PAIR(sp_nng, &bus_engine_sp, &bus_engine_nng, false)
-SUITE_PAIR(nng_sp, &bus_engine_nng, &bus_engine_sp, false)
+SUITE_PAIR(sp_nng, &bus_engine_sp, &bus_engine_nng, SP_IPC)
+SUITE_PAIR(nng_sp, &bus_engine_nng, &bus_engine_sp, SP_IPC)
+SUITE_PAIR(sp_tcp, &bus_engine_sp, &bus_engine_sp, SP_TCP)
+SUITE_PAIR(sp_nng_tcp, &bus_engine_sp, &bus_engine_nng, SP_TCP)
+SUITE_PAIR(nng_sp_tcp, &bus_engine_nng, &bus_engine_sp, SP_TCP)
 
 /* ---- its own limits ---- */
 
@@ -39,7 +42,7 @@ static void on_message(struct bus_socket *s, const struct bus_peer *peer,
 	struct service *v = userdata;
 	struct bus_route copy = *route;
 
-	CU_ASSERT_EQUAL(peer->uid, geteuid());
+	CU_ASSERT(peer->uid == geteuid() || peer->is_plain_tcp);
 	if (len >= sizeof(v->last)) {
 		memcpy(&v->last, data, sizeof(v->last));
 	}
@@ -397,6 +400,43 @@ static void test_two_subscribers(void)
 	service_stop(&v);
 }
 
+/* Frames over tcp have no type byte. */
+static void test_tcp_bytes(void)
+{
+	static const char request[] = "\0\0\0\0\0\0\0\10\200\1\2\3ping";
+	struct service v;
+	unsigned int port = bus_free_port();
+	uint8_t answer[16];
+	int fd;
+
+	log_set_sink(log_nothing);
+	service_start(&v, BUS_REP, 4096);
+	snprintf(v.url, sizeof(v.url), "tcp://127.0.0.1:%u", port);
+	CU_ASSERT_EQUAL(bus_engine_sp.listen(v.socket, v.url), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.listen(v.socket, v.url), -EADDRINUSE);
+	v.echo = true;
+	fd = bus_tcp_connect(port);
+	CU_ASSERT(bus_raw_handshake(v.loop, fd, SP_REQ));
+	for (size_t i = 0; i < 16; i++) {
+		CU_ASSERT(bus_raw_send(fd, request + i, 1));
+		bus_run_for(v.loop, 2);
+	}
+	CU_ASSERT(bus_raw_recv(v.loop, fd, answer, 16, 2000));
+	CU_ASSERT_EQUAL(memcmp(answer, request, 16), 0);
+	/* Too long. */
+	CU_ASSERT(bus_raw_send(fd, "\0\0\0\0\0\1\0\0", 8));
+	CU_ASSERT(is_hung_up(&v, fd, 2000));
+	close(fd);
+	/* An ipc peer is none here. */
+	fd = bus_tcp_connect(port);
+	CU_ASSERT(bus_raw_handshake(v.loop, fd, SP_REQ));
+	CU_ASSERT(bus_raw_send(fd, "\1\0\0\0\0\0\0\0\10\200\1\2\3ping", 17));
+	CU_ASSERT(is_hung_up(&v, fd, 2000));
+	close(fd);
+	service_stop(&v);
+	log_set_sink(NULL);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -413,6 +453,10 @@ int main(void)
 		UNIT_TEST(test_two_subscribers),
 		SUITE_TESTS(sp_nng),
 		SUITE_TESTS(nng_sp),
+		SUITE_TESTS(sp_tcp),
+		SUITE_TESTS(sp_nng_tcp),
+		SUITE_TESTS(nng_sp_tcp),
+		UNIT_TEST(test_tcp_bytes),
 	};
 	int status;
 

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tls+tcp://: what every engine has to pass, with nng at the other end too,
+ * and who is refused, when, and with which words.
+ */
+#include <nng/nng.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include "bus/codes.h"
+#include "bus/engine.h"
+#include "bus/tls.h"
+#include "libcommon/log.h"
+#include "tests/unit/bus_util.h"
+#include "tests/unit/engine_suite.h"
+#include "tests/unit/pki_util.h"
+#include "tests/unit/unit.h"
+
+SUITE_PAIR(sp_tls, &bus_engine_sp, &bus_engine_sp, SP_TLS)
+SUITE_PAIR(sp_nng_tls, &bus_engine_sp, &bus_engine_nng, SP_TLS)
+SUITE_PAIR(nng_sp_tls, &bus_engine_nng, &bus_engine_sp, SP_TLS)
+
+/* ---- a service and who calls it ---- */
+
+struct host {
+	struct bus_dir dir;
+	char pki[80], other_pki[80];
+	sd_event *loop;
+	unsigned int port;
+	char url[64];
+	struct bus_socket *rep;
+	size_t n_messages, n_down;
+	struct bus_peer peer;
+};
+
+struct client {
+	struct host *host;
+	struct bus_socket *socket;
+	size_t n_answers, n_up, n_down;
+};
+
+static char last_log[2048];
+
+/* Remembers all lines since it was cleared. */
+static void log_remember(enum log_level level _unused_, const char *message,
+			 const struct log_field *fields _unused_, size_t n_fields _unused_)
+{
+	size_t len = strlen(last_log);
+
+	snprintf(last_log + len, sizeof(last_log) - len, "%s\n", message);
+}
+
+static void expect_log(const char *text)
+{
+	if (!strstr(last_log, text)) {
+		printf("   \"%s\" is not in: %s", text, last_log);
+		CU_FAIL("the log does not say it");
+	}
+}
+
+static bool admit(struct bus_peer *peer, void *userdata _unused_)
+{
+	return peer->role != ROLE_NONE;
+}
+
+static void on_request(struct bus_socket *s, const struct bus_peer *peer,
+		       const struct bus_route *route, const void *data, size_t len, void *userdata)
+{
+	struct host *h = userdata;
+	struct bus_route copy = *route;
+
+	h->n_messages++;
+	h->peer = *peer;
+	bus_engine_sp.send(s, &copy, data, len);
+}
+
+static void on_host_link(struct bus_socket *s _unused_, const struct bus_peer *peer _unused_,
+			 bool up, void *userdata)
+{
+	struct host *h = userdata;
+
+	h->n_down += !up;
+}
+
+static void host_start(struct host *h)
+{
+	*h = (struct host){ .port = bus_free_port() };
+	last_log[0] = '\0';
+	log_set_sink(log_remember);
+	bus_dir_make(&h->dir);
+	if (sd_event_new(&h->loop) < 0) {
+		abort();
+	}
+	snprintf(h->pki, sizeof(h->pki), "%s/pki", h->dir.path);
+	snprintf(h->other_pki, sizeof(h->other_pki), "%s/other", h->dir.path);
+	snprintf(h->url, sizeof(h->url), "tls+tcp://127.0.0.1:%u", h->port);
+	pki_make(h->pki);
+}
+
+static void host_listen(struct host *h)
+{
+	struct bus_tls *tls = pki_files(h->pki, "server");
+	const struct bus_socket_options options = { .max_message = 1 << 20,
+						    .queue = 100,
+						    .tls = tls };
+	const struct bus_socket_handler handler = { .admit = admit,
+						    .on_message = on_request,
+						    .on_link = on_host_link };
+
+	CU_ASSERT_EQUAL(bus_engine_sp.open(&h->rep, h->loop, BUS_REP, &options, &handler, h), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.listen(h->rep, h->url), 0);
+	bus_tls_unref(tls);
+}
+
+static void host_stop(struct host *h)
+{
+	bus_engine_sp.close(h->rep);
+	sd_event_unref(h->loop);
+	bus_dir_remove(&h->dir);
+	log_set_sink(NULL);
+}
+
+static void on_answer(struct bus_socket *s _unused_, const struct bus_peer *peer _unused_,
+		      const struct bus_route *route _unused_, const void *data _unused_,
+		      size_t len _unused_, void *userdata)
+{
+	struct client *c = userdata;
+
+	c->n_answers++;
+}
+
+static void on_link(struct bus_socket *s _unused_, const struct bus_peer *peer _unused_, bool up,
+		    void *userdata)
+{
+	struct client *c = userdata;
+
+	c->n_up += up;
+	c->n_down += !up;
+}
+
+/* Takes tls. */
+static void client_start(struct client *c, struct host *h, struct bus_tls *tls, const char *url)
+{
+	const struct bus_socket_options options = { .max_message = 1 << 20,
+						    .queue = 100,
+						    .tls = tls };
+	const struct bus_socket_handler handler = { .on_message = on_answer, .on_link = on_link };
+
+	*c = (struct client){ .host = h };
+	CU_ASSERT_EQUAL(bus_engine_sp.open(&c->socket, h->loop, BUS_REQ, &options, &handler, c), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.dial(c->socket, url), 0);
+	bus_tls_unref(tls);
+}
+
+static void client_stop(struct client *c)
+{
+	bus_engine_sp.close(c->socket);
+}
+
+static bool pings(struct client *c, size_t size)
+{
+	_cleanup_(xfreep) char *body = calloc(1, size);
+	struct bus_route route;
+	size_t want = c->n_answers + 1;
+
+	return bus_run_until(c->host->loop, &c->n_up, 1, 5000) &&
+	       bus_engine_sp.send(c->socket, &route, body, size) == 0 &&
+	       bus_run_until(c->host->loop, &c->n_answers, want, 5000);
+}
+
+/* It never gets through, and the log says why. */
+static void expect_refused(struct host *h, struct bus_tls *tls, const char *url,
+			   const char *const *texts)
+{
+	uint64_t end = clock_boot_ns() + 5 * NSEC_PER_SEC;
+	struct client c;
+
+	last_log[0] = '\0';
+	client_start(&c, h, tls, url);
+	while (clock_boot_ns() < end && !strstr(last_log, texts[0])) {
+		sd_event_run(h->loop, 10 * USEC_PER_MSEC);
+	}
+	for (size_t i = 0; texts[i]; i++) {
+		expect_log(texts[i]);
+	}
+	CU_ASSERT_EQUAL(c.n_up, 0);
+	client_stop(&c);
+	CU_ASSERT_EQUAL(h->n_messages, 0);
+}
+
+#define REFUSED(h, tls, url, ...) \
+	expect_refused((h), (tls), (url), (const char *const[]){ __VA_ARGS__, NULL })
+
+/* ---- who comes in ---- */
+
+static void test_roles(void)
+{
+	static const char *const names[] = { "observer", "operator", "admin" };
+	struct client c;
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		client_start(&c, &h, pki_files(h.pki, names[i]), h.url);
+		CU_ASSERT(pings(&c, 10));
+		CU_ASSERT(h.peer.has_cert);
+		CU_ASSERT_FALSE(h.peer.is_plain_tcp);
+		CU_ASSERT_FALSE(h.peer.has_creds);
+		CU_ASSERT_EQUAL(h.peer.role, ROLE_OBSERVER + (int)i);
+		CU_ASSERT_STRING_EQUAL(h.peer.name, names[i]);
+		client_stop(&c);
+	}
+	host_stop(&h);
+}
+
+/* Many TLS records, and more than the sockets hold. */
+static void test_large_messages(void)
+{
+	enum { N = 12, SIZE = 1 << 20 };
+	static char body[SIZE];
+	struct client c;
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	client_start(&c, &h, pki_files(h.pki, "operator"), h.url);
+	for (size_t size = 1; size <= SIZE; size = size * 4 + 1) {
+		CU_ASSERT(pings(&c, size));
+	}
+	c.n_answers = 0;
+	for (int i = 0; i < N; i++) {
+		struct bus_route route;
+
+		CU_ASSERT_EQUAL(bus_engine_sp.send(c.socket, &route, body, SIZE), 0);
+	}
+	CU_ASSERT(bus_run_until(h.loop, &c.n_answers, N, 10000));
+	CU_ASSERT_EQUAL(c.n_down, 0);
+	client_stop(&c);
+	CU_ASSERT(bus_run_until(h.loop, &h.n_down, 1, 5000));
+	host_stop(&h);
+}
+
+/* A name is looked up, and has to be in the certificate, as an address has. */
+static void test_names_of_servers(void)
+{
+	char url[64];
+	struct client c;
+	struct host h;
+
+	host_start(&h);
+	snprintf(h.url, sizeof(h.url), "tls+tcp://*:%u", h.port);
+	host_listen(&h);
+	snprintf(url, sizeof(url), "tls+tcp://localhost:%u", h.port);
+	client_start(&c, &h, pki_files(h.pki, "operator"), url);
+	CU_ASSERT(pings(&c, 10));
+	client_stop(&c);
+	h.n_messages = 0;
+	snprintf(url, sizeof(url), "tls+tcp://127.0.0.2:%u", h.port);
+	REFUSED(&h, pki_files(h.pki, "operator"), url, "IP address mismatch", url);
+	snprintf(url, sizeof(url), "tls+tcp://no-such-host.invalid:%u", h.port);
+	REFUSED(&h, pki_files(h.pki, "operator"), url, "cannot find the host");
+	host_stop(&h);
+}
+
+/* ---- who does not ---- */
+
+static pid_t spawn(const char *const *argv)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid = 0;
+
+	posix_spawn_file_actions_init(&actions);
+	for (int fd = 0; fd < 3; fd++) {
+		posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+	}
+	if (posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ) != 0) {
+		abort();
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	return pid;
+}
+
+#define SPAWN(...) spawn((const char *const[]){ __VA_ARGS__, NULL })
+
+static int wait_for(pid_t pid)
+{
+	int status = -1;
+
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+/* Another certificate for the key of a name, without what `pki issue` sees to. */
+static void issue_by_hand(const char *pki, const char *name, const char *extensions,
+			  const char *start, const char *end)
+{
+	char ext[128], config[128], key[128], crt[128], request[128];
+	FILE *f;
+	int cwd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	snprintf(ext, sizeof(ext), "%s/by-hand.cnf", pki);
+	snprintf(request, sizeof(request), "%s/by-hand.csr", pki);
+	snprintf(config, sizeof(config), "%s/db/openssl.cnf", pki);
+	snprintf(key, sizeof(key), "%s/%s/%s.key", pki, name, name);
+	snprintf(crt, sizeof(crt), "%s/%s/%s.crt", pki, name, name);
+	f = fopen(ext, "we");
+	fprintf(f, "[x]\n%s\n", extensions);
+	fclose(f);
+	CU_ASSERT_EQUAL(wait_for(SPAWN("openssl", "req", "-new", "-config", config, "-key", key,
+				       "-subj", "/CN=by-hand", "-out", request)),
+			0);
+	CU_ASSERT_EQUAL(chdir(pki), 0); /* the paths in the configuration are relative */
+	CU_ASSERT_EQUAL(
+		wait_for(SPAWN("openssl", "ca", "-batch", "-notext", "-config", config,
+			       "-rand_serial", "-in", request, "-startdate", start, "-enddate", end,
+			       "-extfile", ext, "-extensions", "x", "-out", crt)),
+		0);
+	CU_ASSERT_EQUAL(fchdir(cwd), 0);
+	close(cwd);
+}
+
+static void set_file(struct bus_tls *t, enum bus_tls_file file, const char *pki, const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", pki, name);
+	CU_ASSERT_EQUAL(bus_tls_set(t, file, path, "test.conf", 10 + file), 0);
+}
+
+static void test_other_authorities(void)
+{
+	struct bus_tls *tls;
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	pki_make(h.other_pki);
+	/* It does not know the server's. */
+	REFUSED(&h, pki_files(h.other_pki, "admin"), h.url,
+		"a TLS connection of 127.0.0.1 was refused: tlsv1 alert unknown ca");
+	/* It does, but not the other way round. */
+	tls = pki_files(h.other_pki, "admin");
+	set_file(tls, BUS_TLS_CA, h.pki, "ca.crt");
+	set_file(tls, BUS_TLS_CRL, h.pki, "crl.pem");
+	REFUSED(&h, tls, h.url, "a TLS connection of 127.0.0.1 was refused",
+		"the peer's certificate is refused");
+	host_stop(&h);
+}
+
+static void test_no_certificate(void)
+{
+	char connect[48];
+	struct host h;
+	pid_t pid;
+
+	host_start(&h);
+	host_listen(&h);
+	snprintf(connect, sizeof(connect), "127.0.0.1:%u", h.port);
+	pid = SPAWN("openssl", "s_client", "-connect", connect);
+	for (int i = 0; i < 500 && !strstr(last_log, "was refused"); i++) {
+		sd_event_run(h.loop, 10 * USEC_PER_MSEC);
+	}
+	expect_log("peer did not return a certificate");
+	expect_log("the peer needs cert and key in [tls]");
+	wait_for(pid);
+	CU_ASSERT_EQUAL(h.n_messages, 0);
+	host_stop(&h);
+}
+
+static void test_expired(void)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct bus_tls *tls;
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	issue_by_hand(h.pki, "admin",
+		      "extendedKeyUsage=clientAuth\nsubjectAltName=URI:xenmesh:role:admin",
+		      "20250101000000Z", "20250201000000Z");
+	tls = pki_files(h.pki, "admin");
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&errors), "test.conf:11: cert "));
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&errors), "has expired at 2025-02-01 00:00 UTC"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&errors), "xenmesh bus pki issue"));
+	REFUSED(&h, tls, h.url, "127.0.0.1 was refused: certificate has expired");
+	host_stop(&h);
+}
+
+static void test_roles_that_are_none(void)
+{
+	static const char *const names[] = {
+		"DNS:client.example", "URI:xenmesh:role:king",	"URI:xenmesh:role:admin2",
+		"URI:xenmesh:role:",  "DNS:xenmesh:role:admin",
+	};
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char extensions[128];
+		struct client c;
+
+		snprintf(extensions, sizeof(extensions), "extendedKeyUsage=clientAuth\n%s%s",
+			 "subjectAltName=", names[i]);
+		issue_by_hand(h.pki, "admin", extensions, "20250101000000Z", "20990201000000Z");
+		client_start(&c, &h, pki_files(h.pki, "admin"), h.url);
+		bus_run_for(h.loop, 300);
+		CU_ASSERT_EQUAL(c.n_up, 0);
+		client_stop(&c);
+	}
+	host_stop(&h);
+}
+
+/* A live connection ends too. */
+static void test_revoked(void)
+{
+	struct client c, other;
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	client_start(&c, &h, pki_files(h.pki, "operator"), h.url);
+	client_start(&other, &h, pki_files(h.pki, "admin"), h.url);
+	CU_ASSERT(pings(&c, 10));
+	CU_ASSERT(pings(&other, 10));
+	h.n_messages = 0;
+	CU_ASSERT_EQUAL(PKI(cmd_bus_pki_revoke, "operator", "--dir", h.pki), 0);
+	CU_ASSERT(bus_run_until(h.loop, &c.n_down, 1, 25000));
+	expect_log("the certificate of operator is not valid any more");
+	CU_ASSERT_EQUAL(other.n_down, 0);
+	client_stop(&c);
+	REFUSED(&h, pki_files(h.pki, "operator"), h.url, "certificate revoked");
+	CU_ASSERT(pings(&other, 10));
+	client_stop(&other);
+	host_stop(&h);
+}
+
+/* Bytes that are no TLS, and a handshake that is never ended. */
+static void test_no_tls(void)
+{
+	uint64_t start;
+	struct client c;
+	struct host h;
+	uint8_t byte;
+	int fd, n;
+
+	host_start(&h);
+	host_listen(&h);
+	fd = bus_tcp_connect(h.port);
+	CU_ASSERT(bus_raw_send(fd, "\0SP\0\0\x30\0\0", 8));
+	for (int i = 0; i < 500 && !strstr(last_log, "was refused"); i++) {
+		sd_event_run(h.loop, 10 * USEC_PER_MSEC);
+	}
+	expect_log("a TLS connection of 127.0.0.1 was refused");
+	expect_log("the peer does not speak TLS here");
+	close(fd);
+	start = clock_boot_ns();
+	fd = bus_tcp_connect(h.port);
+	CU_ASSERT(bus_raw_send(fd, "\x16\x03\x01\x02", 4));
+	client_start(&c, &h, pki_files(h.pki, "operator"), h.url);
+	CU_ASSERT(pings(&c, 10)); /* the others do not wait for it */
+	do {
+		sd_event_run(h.loop, 100 * USEC_PER_MSEC);
+		n = (int)recv(fd, &byte, 1, MSG_DONTWAIT);
+	} while (n < 0 && errno == EAGAIN && clock_boot_ns() - start < 15 * NSEC_PER_SEC);
+	CU_ASSERT(n == 0 || (n < 0 && errno == ECONNRESET));
+	CU_ASSERT(clock_boot_ns() - start >= 4900 * NSEC_PER_MSEC);
+	CU_ASSERT_EQUAL(c.n_down, 0);
+	close(fd);
+	client_stop(&c);
+	host_stop(&h);
+}
+
+/* ---- the files ---- */
+
+static void expect_complaint(struct bus_tls *tls, const char *text)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), -EINVAL);
+	CU_ASSERT_PTR_NULL(bus_tls_context(tls));
+	if (!strstr(strbuf_str(&errors), text)) {
+		printf("   \"%s\" is not in: %s", text, strbuf_str(&errors));
+		CU_FAIL("complaint is missing");
+	}
+	bus_tls_unref(tls);
+}
+
+static struct bus_tls *with_file(const struct host *h, enum bus_tls_file file, const char *name)
+{
+	struct bus_tls *tls = pki_files(h->pki, "admin");
+
+	set_file(tls, file, h->pki, name);
+	return tls;
+}
+
+static void test_bad_files(void)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	char path[256];
+	struct bus_tls *tls;
+	struct host h;
+
+	host_start(&h);
+	expect_complaint(with_file(&h, BUS_TLS_KEY, "none"), "test.conf:12: key ");
+	expect_complaint(with_file(&h, BUS_TLS_CA, "none"), "cannot be read; No such file");
+	expect_complaint(with_file(&h, BUS_TLS_CA, "admin/admin.key"), "has no certificate in PEM");
+	expect_complaint(with_file(&h, BUS_TLS_CERT, "admin/admin.key"), "test.conf:11: cert ");
+	expect_complaint(with_file(&h, BUS_TLS_CERT, "db"), "is no file of 1 byte to 1 MiB");
+	expect_complaint(with_file(&h, BUS_TLS_KEY, "ca.crt"), "is no private key in PEM");
+	expect_complaint(with_file(&h, BUS_TLS_KEY, "operator/operator.key"),
+			 "does not belong to the certificate in cert; copy NAME.crt and NAME.key");
+	expect_complaint(with_file(&h, BUS_TLS_CRL, "ca.crt"), "test.conf:13: crl ");
+	snprintf(path, sizeof(path), "%s/admin/admin.key", h.pki);
+	CU_ASSERT_EQUAL(chmod(path, 0644), 0);
+	expect_complaint(pki_files(h.pki, "admin"), "has mode 0644, others than its owner");
+	CU_ASSERT_EQUAL(chmod(path, 0620), 0);
+	expect_complaint(pki_files(h.pki, "admin"), "has mode 0620");
+	CU_ASSERT_EQUAL(chmod(path, 0600), 0);
+	if (geteuid() == 0) {
+		CU_ASSERT_EQUAL(chown(path, 65534, 65534), 0);
+		expect_complaint(pki_files(h.pki, "admin"), "belongs to uid 65534");
+		CU_ASSERT_EQUAL(chown(path, 0, 0), 0);
+	}
+	tls = pki_files(h.pki, "admin");
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&errors), "");
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 1);
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 1);
+	bus_tls_unref(tls);
+	host_stop(&h);
+}
+
+/* Renewed files are used without a restart; half a renewal changes nothing. */
+static void test_renewal(void)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	struct bus_tls *tls;
+	struct host h;
+
+	host_start(&h);
+	tls = pki_files(h.pki, "admin");
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_EQUAL(PKI(cmd_bus_pki_issue, "admin", "--role", "admin", "--renew", "--days",
+			    "29", "--dir", h.pki),
+			0);
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 2);
+	expect_log("expires in 2");
+	set_file(tls, BUS_TLS_KEY, h.pki, "operator/operator.key");
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), -EINVAL);
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 2);
+	CU_ASSERT_PTR_NOT_NULL(bus_tls_context(tls));
+	set_file(tls, BUS_TLS_CERT, h.pki, "operator/operator.crt");
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 3);
+	bus_tls_unref(tls);
+	host_stop(&h);
+}
+
+/* An address of TLS without files is an error, for both engines. */
+static void test_no_files(void)
+{
+	static const struct bus_engine *const engines[] = { &bus_engine_sp, &bus_engine_nng };
+	const struct bus_socket_options options = { .max_message = 100, .queue = 10 };
+	const struct bus_socket_handler handler = { .on_message = NULL };
+	struct host h;
+
+	host_start(&h);
+	for (size_t i = 0; i < ARRAY_LEN(engines); i++) {
+		struct bus_socket *s;
+
+		CU_ASSERT_EQUAL(engines[i]->open(&s, h.loop, BUS_REP, &options, &handler, NULL), 0);
+		CU_ASSERT_EQUAL(engines[i]->listen(s, h.url), -ENOKEY);
+		expect_log("needs ca, cert and key in [tls]");
+		engines[i]->close(s);
+		CU_ASSERT_EQUAL(engines[i]->open(&s, h.loop, BUS_REQ, &options, &handler, NULL), 0);
+		CU_ASSERT_EQUAL(engines[i]->dial(s, h.url), -ENOKEY);
+		engines[i]->close(s);
+		last_log[0] = '\0';
+	}
+	host_stop(&h);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		SUITE_TESTS(sp_tls),
+		SUITE_TESTS(sp_nng_tls),
+		SUITE_TESTS(nng_sp_tls),
+		UNIT_TEST(test_roles),
+		UNIT_TEST(test_large_messages),
+		UNIT_TEST(test_names_of_servers),
+		UNIT_TEST(test_other_authorities),
+		UNIT_TEST(test_no_certificate),
+		UNIT_TEST(test_expired),
+		UNIT_TEST(test_roles_that_are_none),
+		UNIT_TEST(test_revoked),
+		UNIT_TEST(test_no_tls),
+		UNIT_TEST(test_bad_files),
+		UNIT_TEST(test_renewal),
+		UNIT_TEST(test_no_files),
+	};
+	int status;
+
+	log_init("test_engine_tls");
+	status = unit_run("engine_tls", tests, ARRAY_LEN(tests));
+	nng_fini();
+	return status;
+}
