@@ -7,6 +7,7 @@
 #define TOPOLOGY_DEFAULTS                      \
 	"[bus]\n"                              \
 	"run_dir = /run/xenmesh\n"             \
+	"engine = native\n"                    \
 	"[service ops]\n"                      \
 	"pub = ipc://@run@/ops/pub\n"          \
 	"rpc = ipc://@run@/ops/rpc\n"          \
