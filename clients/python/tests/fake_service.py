@@ -87,17 +87,18 @@ class Peer:
 
 
 class FakeService:
-    """Listens on DIRECTORY/pub and DIRECTORY/rpc, or on tcp ports with `tls` (a server's
-    ssl.SSLContext) around them."""
+    """Listens on DIRECTORY/pub and DIRECTORY/rpc, or on ports of localhost: `tls` is a server's
+    ssl.SSLContext."""
 
-    def __init__(self, directory, tls=None):
+    def __init__(self, directory, tls=None, is_tcp=False):
         self.directory = directory
         self.tls = tls
+        self.is_ipc = tls is None and not is_tcp
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.peers = []
         self.calls = []  # (time, Call) in order of arrival
-        self.traffic = []  # ("pub"|"rpc", b"...") of every message sent
+        self.traffic = []  # ("pub", event), ("call", method, message), ("answer", method, message)
         self.handlers = {"Bus/Ping": self.on_ping, "Bus/Snapshot": self.on_snapshot,
                          "Bus/Changes": self.on_changes}
         self.page_events = 1 << 30
@@ -112,12 +113,13 @@ class FakeService:
     # ---- sockets ----
 
     def url(self, kind):
-        if self.tls:
-            return "tls+tcp://localhost:%d" % self.listeners[kind].getsockname()[1]
-        return "ipc://%s/%s" % (self.directory, kind)
+        if self.is_ipc:
+            return "ipc://%s/%s" % (self.directory, kind)
+        return "%s://localhost:%d" % ("tls+tcp" if self.tls else "tcp",
+                                      self.listeners[kind].getsockname()[1])
 
     def _listen(self, kind):
-        if self.tls:
+        if not self.is_ipc:
             listener = socket.create_server(("127.0.0.1", 0))
         else:
             path = os.path.join(self.directory, kind)
@@ -144,7 +146,7 @@ class FakeService:
             except OSError:
                 sock.close()
                 return
-        Peer(self, sock, own, peer, self.tls is None).serve()
+        Peer(self, sock, own, peer, self.is_ipc).serve()
 
     def close(self):
         self.is_closed = True
@@ -259,11 +261,12 @@ class FakeService:
         call = bus_pb2.Call.FromString(body[n:])
         with self.lock:
             self.calls.append((time.monotonic(), call))
+            self.traffic.append(("call", call.method, body))
             self.changed.notify_all()
         reply = self.answer(call)
         if reply is not None:
             message = body[:n] + reply.SerializeToString()
-            self.traffic.append(("rpc", message))
+            self.traffic.append(("answer", call.method, message))
             peer.send(message)
 
     def answer(self, call):
@@ -283,6 +286,11 @@ class FakeService:
             return None
         reply.payload = result.SerializeToString()
         return reply
+
+    def traffic_of(self, method):
+        """The messages of the first call of a method and of its answer."""
+        return [next(item[2] for item in self.traffic if item[0] == kind
+                     and item[1].endswith(method)) for kind in ("call", "answer")]
 
     def count(self, method):
         with self.lock:

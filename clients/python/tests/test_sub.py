@@ -247,7 +247,7 @@ class FollowTest:
         sub = self.follow()
         self.until(sub, "resynced")
         self.service.publish("vm/a/state")
-        for _, body in self.service.traffic[-1:] * 2:
+        for _, body in [self.service.traffic[-1]] * 2:
             self.service.subscribers()[0].send(body)
         self.expect(sub, ("state", "vm/a/state", False))
         self.nothing_more(sub)

@@ -164,7 +164,7 @@ class Calls(Machine):
             pending = self.queued.popleft()
             self._number = (self._number + 1) & 0x7fffffff
             number = NUMBER.pack(0x80000000 | self._number)
-            pending.call.timeout_ms = max(int((pending.deadline - now) * 1000), 1)
+            pending.call.timeout_ms = max(round((pending.deadline - now) * 1000), 1)
             self.sent[number] = pending
             self.link.send(number + pending.call.SerializeToString())
 
