@@ -225,7 +225,7 @@ int cmd_bus_call(struct cli *cli, int argc, char **argv)
 	};
 	const struct bus_method *m;
 	struct cli_reply reply;
-	ProtobufCMessage *request;
+	ProtobufCMessage *request = NULL;
 	size_t prefix_len;
 	int r = cli_options(&argc, argv, options, ARRAY_LEN(options));
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <systemd/sd-journal.h>
 
 #include "bus/tls.h"
@@ -183,7 +184,7 @@ static int try_socket(const char *path)
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		return ENAMETOOLONG;
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		return errno;
@@ -241,10 +242,10 @@ static struct complaints read_journal(struct doctor *d, sd_journal *journal, con
 	uint64_t since_us = (clock_real_ns() - JOURNAL_HOURS * 3600 * NSEC_PER_SEC) / NSEC_PER_USEC;
 
 	sd_journal_flush_matches(journal);
-	for (char priority = '0'; priority <= '3'; priority++) {
-		char match[] = "PRIORITY=?";
+	for (int priority = 0; priority <= LOG_ERR; priority++) {
+		char match[16];
 
-		match[sizeof(match) - 2] = priority;
+		snprintf(match, sizeof(match), "PRIORITY=%d", priority);
 		if (sd_journal_add_match(journal, match, 0) < 0) {
 			return c;
 		}

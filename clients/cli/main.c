@@ -150,7 +150,7 @@ static const char *global_value(const char *name, int *i, int argc, char **argv)
 	size_t len = strlen(name);
 
 	if (streq(argv[*i], name)) {
-		return *i + 1 < argc ? argv[++*i] : NULL;
+		return *i + 1 < argc && argv[*i + 1] ? argv[++*i] : NULL;
 	}
 	return str_starts(argv[*i], name) && argv[*i][len] == '=' ? argv[*i] + len + 1 : NULL;
 }

@@ -12,7 +12,9 @@ static int compare_times(const void *a, const void *b)
 
 static double percentile_us(const uint64_t *times_ns, size_t n, size_t percent)
 {
-	return (double)times_ns[(n * percent + 99) / 100 - 1] / 1e3;
+	size_t i = (n * percent + 99) / 100 - 1;
+
+	return (double)times_ns[i] / 1e3;
 }
 
 struct summary summary_of(uint64_t *times_ns, size_t n)

@@ -95,7 +95,8 @@ class Tests:
         expect(0 < row["min_us"] <= row["avg_us"] <= row["max_us"] and row["p99_us"] <= row["max_us"], str(row))
         lines = self.system.ok("bus", "ping", "ops", "metrics", "-c", "2", "-i", "10ms").splitlines()
         expect_equal([line.split(":")[0] for line in lines], ["ops"] * 3 + ["metrics"] * 3, "lines")
-        self.system.fails(4, "not connected", "--socket-dir", "/nonexistent", "--timeout", "300ms", "bus", "ping", "ops")
+        self.system.fails(4, "not connected", "--socket-dir", "/nonexistent", "--timeout", "300ms", "bus", "ping",
+                          "ops")
         self.system.fails(2, "--size", "bus", "ping", "ops", "-s", "65537")
         self.system.ok("bus", "ping", "ops", "-s", "65536")
 
