@@ -132,7 +132,9 @@ static void watch(struct sp_conn *c)
 {
 	bool has_output = (c->n_queued > 0 && !c->is_batch) || c->stream.is_connecting ||
 			  sp_stream_holds_output(&c->stream);
-	uint32_t events = has_output ? EPOLLIN | EPOLLOUT : EPOLLIN;
+	/* What is in the stash comes first, and until then there is no use in being told of more.
+	 */
+	uint32_t events = (c->stash ? 0 : EPOLLIN) | (has_output ? EPOLLOUT : 0);
 
 	if (c->events != events && sd_event_source_set_io_events(c->io, events) >= 0) {
 		c->events = events;
@@ -468,11 +470,18 @@ static int settle(struct sp_conn *c)
 
 static int on_kick(sd_event_source *source, void *userdata);
 
-/* Have a turn though the peer does nothing. 0 or -errno. */
+/* Have a turn though the peer does nothing. 0 or -errno. A new source each time: one that is
+ * enabled again keeps its old place in sd-event's queue, in front of all others. */
 static int kick(struct sp_conn *c)
 {
-	return c->kick ? sd_event_source_set_enabled(c->kick, SD_EVENT_ONESHOT)
-		       : loop_defer(c->pool->loop, &c->kick, on_kick, c);
+	return loop_defer(c->pool->loop, &c->kick, on_kick, c);
+}
+
+/* The connections of a user share what one may have: a thousand of them delay others no more than
+ * one does, but for the turns themselves. */
+static size_t frames_of_turn(const struct sp_conn *c)
+{
+	return MAX(FRAMES_A_TURN / c->user->used[QUOTA_CONNECTIONS], 1);
 }
 
 static void tell_why(const struct sp_conn *c, int error)
@@ -533,7 +542,7 @@ static int go_on_opening(struct sp_conn *c)
 /* A broken one is read to its end first: the last answers may be there. */
 static int turn(struct sp_conn *c, uint32_t events)
 {
-	size_t budget = FRAMES_A_TURN;
+	size_t budget = frames_of_turn(c);
 	int r = c->is_open ? 1 : go_on_opening(c);
 
 	if (r <= 0) {
