@@ -22,15 +22,20 @@ class RawCaller:
     def close(self):
         self.socket.close()
 
-    def send(self, method, payload=b"", timeout_ms=30000):
-        """-> the number of the request"""
+    def frame(self, method, payload=b"", timeout_ms=30000):
+        """-> (the number of the request, its bytes)"""
         from xenmesh.v1 import bus_pb2
         call = bus_pb2.Call(request_id=os.urandom(16), method=method, client="raw",
                             timeout_ms=timeout_ms, payload=payload)
         body = call.SerializeToString()
         self.number += 1
-        self.socket.sendall(struct.pack(">BQL", 1, len(body) + 4, self.number | 1 << 31) + body)
-        return self.number
+        return self.number, struct.pack(">BQL", 1, len(body) + 4, self.number | 1 << 31) + body
+
+    def send(self, method, payload=b"", timeout_ms=30000):
+        """-> the number of the request"""
+        number, data = self.frame(method, payload, timeout_ms)
+        self.socket.sendall(data)
+        return number
 
     def _exactly(self, size):
         data = b""

@@ -95,9 +95,8 @@ class Activation:
                                   self.listeners[1]], stderr=log)
             caller = RawCaller(self.rpc)
             self.ping(caller)
+            fds = files_of(process.pid)
             caller.close()
-            fds = set(os.readlink("/proc/%d/fd/%s" % (process.pid, fd))
-                      for fd in os.listdir("/proc/%d/fd" % process.pid))
             self.bench.stop(process)
             log.seek(0)
             text = log.read()
@@ -126,6 +125,17 @@ class Activation:
             text = log.read()
         bus.expect("restart its socket unit" in text, text)
         bus.expect(not os.path.exists(self.rpc), "its own file was left")
+
+
+def files_of(pid):
+    """What its descriptors are, of those that stay open meanwhile."""
+    files = set()
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        try:
+            files.add(os.readlink("/proc/%d/fd/%s" % (pid, fd)))
+        except FileNotFoundError:
+            continue
+    return files
 
 
 class log_fd:
