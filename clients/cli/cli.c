@@ -416,14 +416,16 @@ const char *cli_text(struct cli *cli, const void *data, size_t len)
 const char *cli_time(struct cli *cli, uint64_t real_ns)
 {
 	time_t t = (time_t)(real_ns / NSEC_PER_SEC);
-	char text[64];
+	char text[64], zone[8];
 	struct tm tm;
 
+	/* RFC 3339 wants a colon in the zone, which strftime does not write. */
 	if (!real_ns || !localtime_r(&t, &tm) ||
-	    !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S%z", &tm)) {
+	    !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm) ||
+	    strftime(zone, sizeof(zone), "%z", &tm) != 5) {
 		return "-";
 	}
-	return arena_strndup(&cli->arena, text, strlen(text));
+	return arena_printf(&cli->arena, "%s%.3s:%s", text, zone, zone + 3);
 }
 
 const char *cli_age(struct cli *cli, uint64_t since_real_ns)
