@@ -8,7 +8,9 @@ import unittest
 from fake_service import FakeService
 from shells import Asyncio, Blocking
 from xenmesh import AsyncSubscriber
-from xenmesh.follow import CHANGES_MAX
+from xenmesh.calls import Calls
+from xenmesh.follow import CHANGES_MAX, Follower
+from xenmesh.v1 import bus_pb2, ops_pb2
 
 
 class Base(unittest.TestCase):
@@ -281,6 +283,20 @@ class FollowTest:
                     ("state", "vm/a/state", True), ("resynced", None, False))
         self.assertEqual((self.service.count("Snapshot"), self.service.count("Changes")), (1, 1))
 
+    def test_publisher_with_wrong_numbers_keeps_nobody_busy(self):
+        self.service.publish("vm/a/state")
+        sub = self.follow()
+        self.until(sub, "resynced")
+        for _ in range(50):
+            self.service.subscribers()[0].send(b"vm/a/state\0" + bus_pb2.Event(
+                instance=self.service.instance, seq=100, prev_seq=99, topic="vm/a/state",
+                task=ops_pb2.Task()).SerializeToString())
+        with self.assertRaises(TimeoutError):
+            deadline = time.monotonic() + 1
+            while True:
+                sub.next(max(deadline - time.monotonic(), 0))
+        self.assertTrue(3 <= self.service.count("Changes") <= 12, self.service.count("Changes"))
+
     def test_random_losses_end_equal(self):
         import random
         rnd = random.Random(7)
@@ -315,6 +331,41 @@ class BlockingFollowTest(FollowTest, Base):
 
 class AsyncioFollowTest(FollowTest, Base):
     shell = Asyncio
+
+
+class SilenceTest(unittest.TestCase):
+    """With a clock of our own."""
+
+    def follower(self, url):
+        follower = Follower(url, Calls("ipc:///none"))
+        follower.opened(0)
+        follower.received(b"\0SP\0\0\x20\0\0", 0)
+        return follower
+
+    def test_network_connection_that_is_dead_is_made_anew(self):
+        follower = self.follower("tcp://localhost:1")
+        self.assertEqual(follower.wake_at(), 3.5)
+        follower.wake(3.6)
+        self.assertEqual([change.what for change in follower.changes], ["down"])
+        self.assertEqual(follower.wake_at(), 10)
+        follower.wake(10)
+        self.assertIsNone(follower.link)
+        self.assertLess(follower.dial_at(), 11)
+
+    def test_unix_socket_is_kept(self):
+        follower = self.follower("ipc:///none")
+        follower.wake(3.6)
+        self.assertIsNone(follower.wake_at())
+        follower.wake(100)
+        self.assertIsNotNone(follower.link)
+
+    def test_late_timer_gives_the_publisher_more_time(self):
+        follower = self.follower("tcp://localhost:1")
+        follower.wake(60)
+        self.assertFalse(follower.changes)
+        self.assertEqual(follower.wake_at(), 62)
+        follower.wake(62)
+        self.assertEqual([change.what for change in follower.changes], ["down"])
 
 
 class AsyncIterationTest(Base, unittest.IsolatedAsyncioTestCase):

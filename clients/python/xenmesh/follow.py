@@ -26,6 +26,7 @@ HELD_MAX, HELD_BYTES = 65536, 32 << 20
 CHANGES_MAX = 4096  # that the user has not taken; then nothing more is read
 SILENCE = 3.5
 SLEPT = 0.5  # a timer that late: it was us who stood still
+DEAD = 10.0  # a network connection that silent is made anew
 SYNC_TIMEOUT = 5.0
 RETRY_MIN, RETRY_MAX = 0.1, 2.0
 HEARTBEAT = "bus/heartbeat"
@@ -68,6 +69,7 @@ class Follower(Machine):
         if len(self.prefixes) > PREFIXES_MAX or any(len(p) > TOPIC_MAX for p in self.prefixes):
             raise ValueError("at most %d prefixes of %d characters" % (PREFIXES_MAX, TOPIC_MAX))
         self.changes = collections.deque()
+        self._was_idle = False  # the last sync brought nothing that was not known
         self.state = OFF
         self.has_heard = False  # anything at all, be it a heartbeat
         self.complete = 0
@@ -79,6 +81,7 @@ class Follower(Machine):
         self._transient_seq = 0  # of the last event below TRANSIENT
         self._heard_at = 0.0
         self._is_down_told = False
+        self._began_at = -1  # `complete` when the sync began
         self._question = None  # a Pending
         self._retry_at = None
         self._retry_delay = RETRY_MIN
@@ -136,6 +139,7 @@ class Follower(Machine):
     def _start_sync(self, now):
         self._stop_sync()
         self.state = SYNCING
+        self._began_at = self.complete if self._has_base else -1
         self._begin_answer()
         self._ask(now)
 
@@ -240,6 +244,7 @@ class Follower(Machine):
             self._tell("removed", topic=topic, seq=seq, replayed=True)
 
     def _finish_sync(self, seq, now):
+        self._was_idle = seq <= self._began_at
         self.complete = seq
         self._seen = {}
         self._listed = set()
@@ -273,7 +278,12 @@ class Follower(Machine):
         highest = max(highest, self.complete)
         missed = at_least if self.prefixes else max(at_least, seq - highest)
         self._tell("gap", seq=seq, missed=missed)
-        self._start_sync(now)
+        if self._was_idle:
+            # A publisher that tells of losses which are none shall not keep us busy.
+            self.state = SYNCING
+            self._retry_at = now + RETRY_MIN
+        else:
+            self._start_sync(now)
 
     def _process(self, body, now):
         topic, _, data = body.partition(b"\0")
@@ -375,19 +385,30 @@ class Follower(Machine):
         elif not body.startswith(HEARTBEAT.encode() + b"\0"):
             self._hold(body)
 
+    def _patience(self):
+        """How long silence is waited for; None: for ever."""
+        if not self._is_up or not self.wants_data:
+            return None
+        if self.state != OFF:
+            return SILENCE
+        return None if self.address.kind == "ipc" else DEAD
+
     def _times(self):
-        silence = self._is_up and self.state != OFF and self.wants_data
-        return [self._retry_at, self._heard_at + SILENCE if silence else None]
+        patience = self._patience()
+        return [self._retry_at, None if patience is None else self._heard_at + patience]
 
     def _wake(self, now):
         if self._retry_at is not None and now >= self._retry_at:
             self._start_sync(now)
-        if not self._is_up or self.state == OFF:
-            return
-        silent = now - self._heard_at
         if not self.wants_data:
             self._heard_at = now
+        patience = self._patience()
+        silent = now - self._heard_at
+        if patience is None or silent < patience:
+            return
+        if self.state == OFF:
+            self.lost("nothing came for %d s" % DEAD, now)
         elif silent > SILENCE + SLEPT:
             self._heard_at = now - SILENCE + 2.0
-        elif silent >= SILENCE:
+        else:
             self._go_down()
