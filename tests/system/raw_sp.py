@@ -8,11 +8,11 @@ HELLO = b"\0SP\0\0\x30\0\0"
 
 
 class RawCaller:
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=10, hello=HELLO):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(path)
-        self.socket.sendall(HELLO)
+        self.socket.sendall(hello)
         self.number = 0
         self.shaken = False
 

@@ -3,16 +3,14 @@
 """One user who takes all it can get of connections, calls and memory: the calls of others are
 answered, and so are its own that are essential."""
 import itertools
-import json
 import os
 import select
 import selectors
-import signal
 import struct
 import sys
-import traceback
 
 import bus_harness as bus
+from other_user import As, stay
 from raw_sp import RawCaller
 
 FLOODER = 65534
@@ -24,46 +22,6 @@ EXHAUSTED = 8
 PING = "xenmesh.v1.Bus/Ping"
 WAIT = "xenmesh.v1.Ops/WaitTask"
 PAUSE = "xenmesh.v1.Ops/PauseVm"
-
-
-class As:
-    """A function in a process of another user. What it gives to tell() is seen here, in order."""
-
-    def __init__(self, uid, function, *args):
-        read_fd, write_fd = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(read_fd)
-            status = 1
-            try:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
-                out = os.fdopen(write_fd, "w", buffering=1)
-                function(lambda **fields: print(json.dumps(fields), file=out), *args)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        os.close(write_fd)
-        self.told = os.fdopen(read_fd)
-
-    def next(self):
-        line = self.told.readline()
-        bus.expect(line, "the process of the other user ended")
-        return json.loads(line)
-
-    def end(self):
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.told.close()
-
-
-def stay(*_held):
-    """Until we are killed, with all that is held open."""
-    while True:
-        signal.pause()
 
 
 def first_reply(callers):
@@ -155,8 +113,6 @@ class Quota:
         import xenmesh.v1.bus_pb2
 
     def as_user(self, uid, function):
-        if os.geteuid() != 0:
-            raise bus.Skipped("only root can be another user")
         return As(uid, function, self.rpc)
 
     def stats(self):
