@@ -66,9 +66,9 @@ struct plan {
 static const struct plan full = {
 	.n_rounds = 5,
 	.n_serial = { 3000, 3000, 1000 },
-	.n_many = { 10000, 10000, 2000 },
+	.n_many = { 10000, 10000, 1500 },
 	.n_bursts = { { 50, 50, 10 }, { 20, 20, 3 }, { 3, 3, 1 } },
-	.n_flood = 200,
+	.n_flood = 100,
 };
 
 static const struct plan quick = {
@@ -331,11 +331,11 @@ static void print_targets(struct report *r, const struct results *res)
 	report_target(r, "RSS of an idle service, MiB", rss, true, 6);
 }
 
-static void print(const struct results *res, const struct plan *plan, int cpu)
+static void print(const struct results *res, const struct plan *plan, int cpu, double load)
 {
 	struct report r;
 
-	report_open(&r, plan->is_json, cpu, plan->n_rounds);
+	report_open(&r, plan->is_json, cpu, load, plan->n_rounds);
 	for (size_t size = 0; size < N_SIZES; size++) {
 		print_calls(&r, res, size);
 	}
@@ -364,6 +364,7 @@ int main(int argc, char **argv)
 	char bin_dir[PATH_MAX];
 	bool is_json = false;
 	size_t n_rounds = 0;
+	double load = 0;
 	int option, cpu;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -389,9 +390,10 @@ int main(int argc, char **argv)
 	snprintf(bin_dir, sizeof(bin_dir), "%s/../..", dirname(argv[0]));
 	signal(SIGPIPE, SIG_IGN);
 	bench_expect(mkdtemp(dir), dir);
+	getloadavg(&load, 1);
 	cpu = bench_pin();
 	measure(&res, &plan, bin_dir);
-	print(&res, &plan, cpu);
+	print(&res, &plan, cpu, load);
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return EXIT_SUCCESS;
 }

@@ -60,7 +60,7 @@ static void read_cpu(char *out, size_t size)
 	}
 }
 
-void report_open(struct report *r, bool is_json, int cpu, size_t n_rounds)
+void report_open(struct report *r, bool is_json, int cpu, double load, size_t n_rounds)
 {
 	struct utsname name;
 	char model[128];
@@ -70,11 +70,11 @@ void report_open(struct report *r, bool is_json, int cpu, size_t n_rounds)
 	read_cpu(model, sizeof(model));
 	if (is_json) {
 		printf("{\n  \"cpu\": \"%s\",\n  \"kernel\": \"%s\",\n  \"core\": %d,\n"
-		       "  \"rounds\": %zu,\n  \"tables\": {",
-		       model, name.release, cpu, n_rounds);
+		       "  \"load_before\": %.1f,\n  \"rounds\": %zu,\n  \"tables\": {",
+		       model, name.release, cpu, load, n_rounds);
 		return;
 	}
-	printf("%s, Linux %s; ", model, name.release);
+	printf("%s, Linux %s, load before %.1f; ", model, name.release, load);
 	if (cpu >= 0) {
 		printf("everything pinned to core %d", cpu);
 	} else {

@@ -32,7 +32,8 @@ double report_median(const struct report_series *s);
 /* Median of ours / peer's, round by round. */
 double report_ratio(const struct report_series *ours, const struct report_series *peer);
 
-void report_open(struct report *r, bool is_json, int cpu, size_t n_rounds);
+/* load: of the machine before the benchmark. */
+void report_open(struct report *r, bool is_json, int cpu, double load, size_t n_rounds);
 /* id is of JSON. The columns must live as long as rows are added. */
 void report_table(struct report *r, const char *id, const char *title,
 		  const struct report_column *columns, size_t n_columns);

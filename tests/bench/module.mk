@@ -15,7 +15,9 @@ $(BENCH_BUS): TEST_LIBS += $(if $(wildcard /usr/include/zmq.h),-lzmq)
 bench-bus: $(BENCH_BUS) $(BUILD)/xenmesh-ops $(BUILD)/xenmesh-metrics $(BUILD)/xenmesh-simhost
 	@$(BENCH_BUS) $(BENCH_ARGS)
 
+# What looks for the packages' headers is built again.
 deps-bench:
 	@$(MAKE) --no-print-directory deps DEPS="$(BENCH_DEPS)"
+	@rm -f $(addprefix $(BUILD)/tests/bench/,peer_zmq.o bench_metrics_tick.o)
 
 .PHONY: bench-bus deps-bench
