@@ -18,6 +18,6 @@ bench-bus: $(BENCH_BUS) $(BUILD)/xenmesh-ops $(BUILD)/xenmesh-metrics $(BUILD)/x
 # What looks for the packages' headers is built again.
 deps-bench:
 	@$(MAKE) --no-print-directory deps DEPS="$(BENCH_DEPS)"
-	@rm -f $(addprefix $(BUILD)/tests/bench/,peer_zmq.o bench_metrics_tick.o)
+	@rm -f $(addprefix $(BUILD)/tests/bench/,peer_zmq.o bench_bus bench_metrics_tick.o bench_metrics_tick)
 
 .PHONY: bench-bus deps-bench
