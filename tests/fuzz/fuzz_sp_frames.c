@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The stream of an SP peer in any pieces: the same frames come out as when it
+ * The stream of an SP peer, over ipc or tcp, in any pieces: the same frames come out as when it
  * comes in one piece, or the same error, and no more memory is held than twice
  * what has come.  Input: one byte for the size of the pieces, one for the
  * limit, the stream.
@@ -54,9 +54,10 @@ static void feed_piece(struct sp_decoder *d, const uint8_t *data, size_t len, st
 	o->error = r;
 }
 
-static struct outcome decode(const uint8_t *data, size_t size, size_t step, uint64_t max)
+static struct outcome decode(const uint8_t *data, size_t size, size_t step, uint64_t max,
+			     bool is_bare)
 {
-	struct sp_decoder d = { .max = max };
+	struct sp_decoder d = { .max = max, .is_bare = is_bare };
 	struct outcome o = { .hash = 0xcbf29ce484222325ULL };
 
 	for (size_t at = 0; at < size && o.error == 0; at += step) {
@@ -71,16 +72,21 @@ static struct outcome decode(const uint8_t *data, size_t size, size_t step, uint
 	return o;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void compare(const uint8_t *data, size_t size, bool is_bare)
 {
-	struct outcome whole, pieces;
+	const uint64_t max = (uint64_t)data[1] << 6;
+	struct outcome whole = decode(data + 2, size - 2, size, max, is_bare);
+	struct outcome pieces = decode(data + 2, size - 2, (size_t)data[0] + 1, max, is_bare);
 
-	if (size < 2) {
-		return 0;
-	}
-	whole = decode(data + 2, size - 2, size, (uint64_t)data[1] << 6);
-	pieces = decode(data + 2, size - 2, (size_t)data[0] + 1, (uint64_t)data[1] << 6);
 	require(whole.n_frames == pieces.n_frames && whole.hash == pieces.hash);
 	require(whole.error == pieces.error && whole.is_partial == pieces.is_partial);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size >= 2) {
+		compare(data, size, false); /* of ipc */
+		compare(data, size, true);  /* of tcp */
+	}
 	return 0;
 }
