@@ -133,7 +133,7 @@ export class Publisher {
   pageEvents = 1000;
   questions = []; // what its rpc was asked, as "Snapshot 0" or "Changes 5"
   onQuestion = null; // (question) => a code to fail with, or undefined
-  beforeAnswer = null; // (question) => called after the page was made
+  beforeAnswer = null; // (question) => called, and waited for, after the page was made
 
   constructor() {
     this.pub = new Peer({ own: SP_PUB, peer: SP_SUB });
@@ -196,7 +196,7 @@ export class Publisher {
     }
   }
 
-  #answer(call, respond) {
+  async #answer(call, respond) {
     const request = requestOf(call);
     const isChanges = call.method.endsWith("/Changes");
     const from = isChanges ? request.sinceSeq : request.afterSeq;
@@ -216,7 +216,7 @@ export class Publisher {
     const page = events.slice(0, this.pageEvents);
     const output = { instance: this.instance, full, events: page, seq: this.seq,
       more: events.length > page.length, resumeSeq: page.at(-1)?.seq ?? since };
-    this.beforeAnswer?.(question);
+    await this.beforeAnswer?.(question);
     respond({ output });
   }
 }
