@@ -397,7 +397,7 @@ static bool match_compare(const struct node *n, struct json_object *o)
 /* Children come before their parents, so one run over the array is enough. */
 bool filter_match(const struct filter *f, filter_lookup_fn lookup, void *userdata)
 {
-	bool results[FILTER_NODES_MAX];
+	bool results[FILTER_NODES_MAX] = { false };
 
 	for (size_t i = 0; f && i < f->n_nodes; i++) {
 		const struct node *n = &f->nodes[i];
