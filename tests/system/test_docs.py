@@ -6,6 +6,7 @@ same words, asks nobody aloud, and survives services that are away and answers t
 
 import argparse
 import glob
+import json
 import os
 import re
 import shutil
@@ -225,6 +226,23 @@ def check_cli(tests, bin_dir):
     return commands, options
 
 
+def check_topology_keys(tests, bin_dir, work_dir):
+    """What the complaint about an unknown key calls known is in the page of the format."""
+    page = Page("xenmesh-topology.conf.5")
+    path = os.path.join(work_dir, "unknown.conf")
+    for section in ("bus", "service x", "tls", "access"):
+        with open(path, "w", encoding="ascii") as f:
+            f.write("[%s]\nno_such_key = 1\n" % section)
+        result = run([os.path.join(bin_dir, "xenmesh"), "--json", "bus", "topology", "check", path])
+        said = "".join(json.loads(result.stdout)["errors"])
+        found = re.search(r"(?:known here are|the roles are) (.+)$", said)
+        keys = set(re.findall(r"\w+", found[1])) - {"and"} if found else set()
+        problems = [] if keys else ["no keys in \"%s\"" % said]
+        tests.check("topology_keys_" + section.split()[0], problems + [
+            "key %s of [%s] is not in %s" % (key, section, page.name) for key in sorted(keys)
+            if key not in page.tags("SECTIONS")])
+
+
 def check_pages(tests):
     pages = sorted(os.path.basename(path) for path in glob.glob(os.path.join(MAN, "*.[1-8]")))
     wanted = {"xenmesh.1", "xenmesh-bus.1", *FORMATS, *(name + ".8" for name in SERVICES)}
@@ -396,6 +414,7 @@ def main():
         except (OSError, RuntimeError) as error:
             tests.check("man_" + name, [str(error)])
     with tempfile.TemporaryDirectory(prefix="xenmesh-docs-") as work_dir:
+        check_topology_keys(tests, bin_dir, work_dir)
         check_completion(tests, bin_dir, work_dir, commands, options)
     return tests.end()
 
