@@ -177,6 +177,20 @@ test("services: over plain TCP one reads and cannot change", options, async (t) 
   assert.equal(states.size, 3);
 });
 
+test("services: a call leaves its trace, with its traceparent", options, async (t) => {
+  const system = await new System(t).start();
+  const client = clientOf(t, system.where);
+  const { states, subscriber, story } = follow(t, system.where, ["trace/"]);
+  await until(() => subscriber.isSynced, "synced");
+  const { topic } = await new Bus(client).setTrace({ seconds: 600 });
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  await client.call("Ops/ListVms", {}, { traceparent });
+  await until(() => states.get(topic)?.rpcTrace.method === "xenmesh.v1.Ops/ListVms", "its trace");
+  assert.equal(states.get(topic).rpcTrace.traceparent, traceparent);
+  assert.equal(states.get(topic).rpcTrace.caller, undefined);
+  assert.equal(story.includes("gap"), false);
+});
+
 test("services: guests, whose words are bytes", options, async (t) => {
   const system = await new System(t, { services: ["simhost", "ops", "agent-bridge"] }).start();
   const guests = new Guest(clientOf(t, system.where, "agent-bridge"));
