@@ -1,13 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The commands of `xenmesh bus` that watch, wait, record and play, with whole processes."""
+import fcntl
 import json
 import os
+import pty
 import select
 import signal
 import struct
 import subprocess
 import sys
+import termios
 
 import bus_harness as bus
 
@@ -179,6 +182,50 @@ class Cli:
         finally:
             fast.close()
 
+    def on_terminal(self, *args, columns=80, env=None):
+        """The command with a terminal of its own; the process and the terminal's other end."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen(self.command(*args), env=dict(self.env, TERM="xterm", **(env or {})),
+                                   stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True)
+        os.close(theirs)
+        self.bench.processes.append(process)
+        return process, ours
+
+    @staticmethod
+    def read_until(fd, text):
+        """What comes until there is `text` in it and its line is whole."""
+        data = b""
+
+        def more():
+            nonlocal data
+            if select.select([fd], [], [], 0.2)[0]:
+                data += os.read(fd, 65536)
+            return text in data and data.endswith(b"\n")
+
+        bus.wait_for(more, 30, "%r in %r" % (text, data[-200:]))
+        return data.decode()
+
+    def monitor_on_a_terminal(self):
+        """Lines are as wide as it is; what is wrong is red unless nobody wants that."""
+        for args, env, red in (((), {}, True), (("--no-colour",), {}, False), ((), {"NO_COLOR": "1"}, False)):
+            other = bus.Bench(self.bench.bin)
+            try:
+                publisher = other.start_pub(rate=100, events=1 << 30, topics=9)
+                process, fd = self.on_terminal("monitor", "--service", "test", *args, columns=50,
+                                               env=dict(env, XENMESH_TOPOLOGY=other.topology))
+                lines = self.read_until(fd, b"#9").splitlines()
+                widths = {len(line) for line in lines if " RESYNCED " not in line}
+                bus.expect(widths and max(widths) <= 50, "widths %s" % widths)
+                other.stop(publisher)
+                down = next(line for line in self.read_until(fd, b" DOWN").splitlines() if " DOWN" in line)
+                bus.expect(("\033[31m" in down and "\033[0m" in down) == red, "with %s %s: %r" % (args, env, down))
+                bus.expect(red or "\033" not in down, "coloured: %r" % down)
+                self.bench.stop(process)
+                os.close(fd)
+            finally:
+                other.close()
+
     # ---- rates ----
 
     def rates(self):
@@ -252,6 +299,26 @@ class Cli:
         bus.expect(stats["service"] == "test" and stats["calls_per_second"] > 0, "method %s" % stats)
         text = self.run("top", "-b", "-n", 1).stdout
         bus.expect("TOPICS" in text and "SERVICE" in text and "METHOD" in text, text)
+
+    def top_on_a_terminal(self):
+        process, fd = self.on_terminal("top", columns=120)
+        data = b""
+        while b"q quit" not in data or b"METHOD" not in data:
+            bus.expect(select.select([fd], [], [], 20)[0], "nothing is drawn: %r" % data[-200:])
+            data += os.read(fd, 65536)
+        os.write(fd, b"q")
+        bus.wait_for(lambda: select.select([fd], [], [], 0)[0] and self.drained(fd, process), 10, "q ends it")
+        bus.expect(process.wait(10) == 0, "ended with %s" % process.returncode)
+        os.close(fd)
+
+    @staticmethod
+    def drained(fd, process):
+        """True once it has ended; reads on so that it can."""
+        try:
+            os.read(fd, 65536)
+        except OSError:
+            return True
+        return process.poll() is not None
 
     # ---- trace ----
 
@@ -402,9 +469,10 @@ def main():
     args = bus.arguments(__doc__, lambda p: p.add_argument("--only", default=""))
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
-             "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap", "rates", "wait",
-             "wait_for_a_start", "snapshot", "openmetrics", "top", "trace", "capture_show", "capture_damaged",
-             "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_never_live", "pub")
+             "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap",
+             "monitor_on_a_terminal", "rates", "wait", "wait_for_a_start", "snapshot", "openmetrics", "top",
+             "top_on_a_terminal", "trace", "capture_show", "capture_damaged", "capture_interrupted",
+             "replay_gives_the_same", "replay_refuses", "replay_never_live", "pub")
     try:
         cli.start()
         return bus.run([(name, getattr(cli, name)) for name in names if args.only in name])
