@@ -23,8 +23,10 @@ enum quota_kind {
 	QUOTA_KINDS,
 };
 
-/* Whoever is not vouched for by the kernel: one account for all of them. */
-#define QUOTA_UID_UNKNOWN ((uid_t)-1)
+/* Whoever is not vouched for by the kernel: one account for all of them, another one for those with
+ * a certificate. */
+#define QUOTA_UID_UNKNOWN     ((uid_t)-1)
+#define QUOTA_UID_CERTIFICATE ((uid_t)-2)
 
 struct quota_user {
 	uid_t uid;

@@ -78,7 +78,10 @@ static int check_access(struct bus_call *c, char *why, size_t size)
 /* The uid of the account that pays. */
 static uid_t payer(const struct bus_call *c)
 {
-	return c->info.has_creds ? c->info.uid : QUOTA_UID_UNKNOWN;
+	if (c->info.has_creds) {
+		return c->info.uid;
+	}
+	return c->info.has_cert ? QUOTA_UID_CERTIFICATE : QUOTA_UID_UNKNOWN;
 }
 
 /* A place among the calls in flight, until call_free(). */

@@ -94,7 +94,7 @@ bool sp_path_is_reachable(const char *path)
 	if (fd < 0 || strlen(path) >= sizeof(address.sun_path)) {
 		return false;
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN;
 }
 

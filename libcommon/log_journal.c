@@ -131,7 +131,7 @@ int log_use_journal_at(const char *path)
 	}
 	setsockopt(journal.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	journal.address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	strcpy(journal.address.sun_path, path);
+	memcpy(journal.address.sun_path, path, strlen(path) + 1);
 	journal.n_lost = 0;
 	log_set_sink(sink);
 	return 0;

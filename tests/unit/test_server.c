@@ -19,8 +19,8 @@ static void test_bus_methods(void)
 	send_call(&p, 7, PING, "\n\2hi", 4, 0);
 	reply = wait_reply(&p);
 	make_id(id, 7);
-	CU_ASSERT_EQUAL(reply->request_id.len, 16);
-	CU_ASSERT_EQUAL(memcmp(reply->request_id.data, id, 16), 0);
+	CU_ASSERT(reply->request_id.len == 16 && reply->request_id.data &&
+		  memcmp(reply->request_id.data, id, 16) == 0);
 	pong = xenmesh__v1__ping_reply__unpack(NULL, reply->payload.len, reply->payload.data);
 	CU_ASSERT_STRING_EQUAL(pong->service, "ops");
 	CU_ASSERT_EQUAL(pong->echo.len, 2);
