@@ -182,7 +182,9 @@ static void audit(struct bus_call *c, const struct end *end, uint64_t us)
 	if (!c->request) { /* refused before it was read */
 		c->request = envelope_request(e, &c->arena);
 	}
-	if (c->request) {
+	if (c->object) {
+		snprintf(object, sizeof(object), "%s", c->object);
+	} else if (c->request) {
 		audit_object(c->request, e->method->object, object, sizeof(object));
 	}
 	line.object = object;
@@ -686,6 +688,11 @@ const char *bus_call_client(const struct bus_call *call)
 const char *bus_call_traceparent(const struct bus_call *call)
 {
 	return call->envelope.traceparent;
+}
+
+void bus_call_name_object(struct bus_call *call, const char *name)
+{
+	call->object = arena_strndup(&call->arena, name, strnlen(name, AUDIT_OBJECT_SIZE));
 }
 
 uint64_t bus_call_deadline_ns(const struct bus_call *call)

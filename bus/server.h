@@ -78,7 +78,10 @@ const uint8_t *bus_call_request_id(const struct bus_call *call); /* 16 bytes */
 const struct bus_peer *bus_call_peer(const struct bus_call *call);
 /* "xenmesh-cli/0.1 uid=0", for records; printable. */
 const char *bus_call_client(const struct bus_call *call);
+/* Valid, or "" when there is none; a mutating call has one. */
 const char *bus_call_traceparent(const struct bus_call *call);
+/* What the call is about, for the audit, where no field of the request says it. */
+void bus_call_name_object(struct bus_call *call, const char *name);
 uint64_t bus_call_deadline_ns(const struct bus_call *call); /* CLOCK_BOOTTIME */
 
 void bus_server_stats(const struct bus_server *s, bus_stat_fn fn, void *userdata);

@@ -67,6 +67,7 @@ struct bus_call {
 	size_t len; /* of the Call */
 	const char *client;
 	const ProtobufCMessage *request; /* NULL until it was decoded */
+	const char *object;		 /* named by its handler; NULL or in the arena */
 	const char *object_id, *task;	 /* of the answer, for the audit; NULL or in the arena */
 	uint8_t fingerprint[16];
 	uint64_t start_ns, deadline_ns;

@@ -119,6 +119,17 @@ class Tests:
                      ("failed", "NOT_FOUND", "no\\x0abody"), "the failed call")
         expect("there is no" in line["reason"], "reason %r" % line["reason"])
 
+    def definitions(self):
+        """The name is in the file, not in a field of the request."""
+        s = self.system
+        s.ok("vm", "define", s.write("filed.cfg", 'name = "filed"\ntype = "pvh"\nmemory = 64\n'
+                                                  'kernel = "/boot/vmlinuz"\n'))
+        line = self.one_line(object="filed")
+        expect_equal((line["method"], line["object_id"], line["outcome"]),
+                     ("xenmesh.v1.Ops/DefineVm", s.vm("filed")["uuid"], "accepted"), "the definition")
+        s.fails(1, "", "vm", "define", s.write("bad.cfg", 'name = "bad"\ntype = "pvh"\nmemory = 64\n'))
+        expect_equal(self.one_line(object="bad")["result"], "INVALID_ARGUMENT", "a bad definition")
+
     def denied(self):
         if os.geteuid() != 0:
             raise Skipped("only root can be several users")
@@ -219,6 +230,7 @@ def main():
         return run([
             ("bus_trace.call_task_restart_repeat", t.call_task_restart_repeat),
             ("bus_trace.failed", t.failed),
+            ("bus_trace.definitions", t.definitions),
             ("bus_trace.denied", t.denied),
             ("bus_trace.environment_of_the_command", t.environment_of_the_command),
             ("bus_trace.reads_leave_no_line", t.reads_leave_no_line),

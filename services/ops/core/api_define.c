@@ -72,6 +72,7 @@ static bool read_definition(struct definition *d, struct bus_call *call,
 	int r = read_source(d, q);
 
 	if (r == 0) {
+		bus_call_name_object(call, d->config->name);
 		r = vmconfig_check(d->config, &d->errors);
 	}
 	if (r == 0) {
