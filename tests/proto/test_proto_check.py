@@ -64,13 +64,14 @@ BREAKING = [
      "add a new field"),
     ("nested_field", "message Part { string name = 1; }", "message Part { bytes name = 1; }",
      "xenmesh.v1.Thing.Part.name = 1: its type", "add a new field"),
-    ("removed_message", "message Spare { string name = 1; }\n", "", "xenmesh.v1.Spare: the message was "
-     "removed", "xenmesh.v2"),
+    ("removed_message", "message Spare { string name = 1; }\n", "",
+     "xenmesh.v1.Spare: the message was removed", "xenmesh.v2"),
     ("removed_enum_value", "  COLOUR_RED = 1;\n", "", "xenmesh.v1.Colour.COLOUR_RED = 1: the value was "
      "removed", "add a new value"),
     ("renumbered_enum_value", "COLOUR_RED = 1", "COLOUR_RED = 2", "renumbered to 2", "its number"),
     ("reused_enum_number", "  reserved 7, 9 to 11;\n", "  reserved 7, 9, 10;\n  COLOUR_NONE = 0;\n"
-     "  COLOUR_TEAL = 11;\n  option allow_alias = true;\n", "the reserved number 11 is used again by COLOUR_TEAL", "never used"),
+     "  COLOUR_TEAL = 11;\n  option allow_alias = true;\n",
+     "the reserved number 11 is used again by COLOUR_TEAL", "never used"),
     ("reused_number", "  reserved 5, 20 to 22;\n", "  reserved 20 to 22;\n  string fresh = 5;\n",
      "the reserved number 5 is used again by fresh", "never used"),
     ("forgotten_number", "reserved 5, 20 to 22;", "reserved 5, 20 to 21;",

@@ -192,6 +192,13 @@ class CallsTest:
 class BlockingCallsTest(CallsTest, Base):
     shell = Blocking
 
+    def test_closed_client_connects_again(self):
+        client = self.connect()
+        for _ in range(2):
+            client.call("Bus/Ping")
+            client.close()
+        self.assertEqual(self.service.count("Ping"), 2)
+
     def test_typed_methods(self):
         self.service.handlers["Ops/ShutdownVm"] = lambda r: ops_pb2.Task(
             vm=r.vm, step="%d %s" % (r.timeout_s, r.force))
@@ -200,6 +207,15 @@ class BlockingCallsTest(CallsTest, Base):
             self.assertEqual((task.vm, task.step), ("web", "9 True"))
             self.assertEqual(Bus(client).ping().service, "test")
         self.assertLessEqual(self.service.calls[0][1].timeout_ms, 4000)
+
+
+class UnknownHostTest(unittest.TestCase):
+    def test_host_that_is_no_name(self):
+        for shell in (Blocking, Asyncio):
+            with shell.client("tcp://%s:1" % ("x" * 70)) as client:
+                with self.assertRaises(CallError) as raised:
+                    client.call("Bus/Ping", timeout=5, retry=False)
+                self.assertEqual(raised.exception.name, "UNAVAILABLE")
 
 
 class AsyncioCallsTest(CallsTest, Base):

@@ -108,10 +108,16 @@ class Generator:
             kind = "typing.Iterable[%s]" % kind
         return kind
 
+    def parameter(self, field):
+        """None, which is left out, and not the default: it must not choose a oneof."""
+        if field.type == F.TYPE_BOOL and field.label != F.LABEL_REPEATED and (
+                not field.HasField("oneof_index")):
+            return "%s: bool = False" % field.name  # as protoc's stubs have it
+        return "%s: typing.Optional[%s] = None" % (field.name, self.type_of(field))
+
     def method(self, service, method, doc, is_async):
         input_name, request = self.types[method.input_type]
-        fields = ["%s: typing.Optional[%s] = None" % (field.name, self.type_of(field))
-                  for field in request.field]
+        fields = [self.parameter(field) for field in request.field]
         return METHOD % {
             "define": "async def" if is_async else "def", "name": snake(method.name),
             "fields": "".join(",\n            " + field for field in ["*"] + fields) if fields else "",

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The same for asyncio: AsyncClient makes any number of calls at once, AsyncSubscriber is an
 asynchronous iterator.  Both belong to the event loop that runs when they are first used."""
+from __future__ import annotations
+
 import asyncio
 import contextlib
+import ssl
+import typing
+
+from google.protobuf.message import Message
 
 from .blocking import tune
 from .calls import NAME, TIMEOUT, CallOptions, Calls
-from .follow import SYNCED, Follower
+from .follow import SYNCED, Change, Follower
 from .topology import Topology
 
 CONNECT_SECONDS = 10
@@ -76,7 +82,7 @@ class _Driver:
             await asyncio.wait_for(made, CONNECT_SECONDS)
         except asyncio.TimeoutError:
             self.lost("not connected in %d s" % CONNECT_SECONDS)
-        except OSError as e:
+        except (OSError, UnicodeError) as e:
             self.lost(str(e))
         finally:
             self.dialling = None
@@ -156,39 +162,43 @@ class AsyncClient:
     name and tls are those of Client.
     """
 
-    def __init__(self, url, name=NAME, tls=None):
+    def __init__(self, url: str, name: str = NAME,
+                 tls: typing.Optional[ssl.SSLContext] = None) -> None:
         self._calls = Calls(url, name)
         self._shell = _Shell([self._calls], tls)
 
     @classmethod
-    def to(cls, service, topology=None, name=NAME):
+    def to(cls, service: str, topology: typing.Optional[Topology] = None,
+           name: str = NAME) -> AsyncClient:
         """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
         topology = topology or Topology.load()
         return cls(topology.rpc(service), name, topology.ssl_context_for(topology.rpc(service)))
 
     @property
-    def url(self):
+    def url(self) -> str:
         return self._calls.url
 
-    async def close(self):
+    async def close(self) -> None:
         """Calls under way end with UNAVAILABLE."""
         self._shell.close()
         self._calls.close()
         await asyncio.sleep(0)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def call(self, method, request=None, timeout=TIMEOUT, request_id=None, retry=True,
-                   traceparent=None):
+    async def call(self, method: str, request: typing.Optional[Message] = None,
+                   timeout: float = TIMEOUT, request_id: typing.Optional[bytes] = None,
+                   retry: bool = True, traceparent: typing.Optional[str] = None) -> typing.Any:
         """As Client.call. Cancelling it gives up waiting: a mutating call may be executed."""
         return await self.call_with(method, request,
                                     CallOptions(timeout, request_id, retry, traceparent))
 
-    async def call_with(self, method, request, options):
+    async def call_with(self, method: str, request: typing.Optional[Message],
+                        options: CallOptions) -> typing.Any:
         if self._shell.is_closed:
             raise ValueError("%s: the client is closed" % self.url)
         done = asyncio.get_running_loop().create_future()
@@ -209,42 +219,44 @@ class AsyncSubscriber:
     is lost by that is repaired as any other loss.
     """
 
-    def __init__(self, pub, rpc, prefixes=(), name=NAME, tls=None):
+    def __init__(self, pub: str, rpc: str, prefixes: typing.Iterable[str] = (),
+                 name: str = NAME, tls: typing.Optional[ssl.SSLContext] = None) -> None:
         self._calls = Calls(rpc, name)
         self._follower = Follower(pub, self._calls, prefixes)
         self._shell = _Shell([self._follower, self._calls], tls, self._progress)
         self._waiter = None
 
     @classmethod
-    def to(cls, service, prefixes=(), topology=None, name=NAME):
+    def to(cls, service: str, prefixes: typing.Iterable[str] = (),
+           topology: typing.Optional[Topology] = None, name: str = NAME) -> AsyncSubscriber:
         """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
         topology = topology or Topology.load()
         pub, rpc = topology.pub(service), topology.rpc(service)
         return cls(pub, rpc, prefixes, name, topology.ssl_context_for(pub, rpc))
 
     @property
-    def is_synced(self):
+    def is_synced(self) -> bool:
         return self._follower.state == SYNCED
 
     @property
-    def has_heard(self):
+    def has_heard(self) -> bool:
         """Anything was published since this was made, be it a heartbeat."""
         return self._follower.has_heard
 
-    async def close(self):
+    async def close(self) -> None:
         self._shell.close()
         await asyncio.sleep(0)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> AsyncSubscriber:
         return self
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def __aiter__(self):
+    def __aiter__(self) -> AsyncSubscriber:
         return self
 
-    async def __anext__(self):
+    async def __anext__(self) -> Change:
         return await self.next()
 
     def _progress(self):
@@ -261,7 +273,7 @@ class AsyncSubscriber:
             finally:
                 self._waiter = None
 
-    async def next(self, timeout=None):
+    async def next(self, timeout: typing.Optional[float] = None) -> Change:
         """The next Change; TimeoutError when there is none within `timeout` seconds."""
         changes = self._follower.changes
         self._shell.kick()
@@ -273,7 +285,7 @@ class AsyncSubscriber:
                     self._follower.url, timeout)) from None
         return changes.popleft()
 
-    async def changes(self, timeout):
+    async def changes(self, timeout: float) -> typing.AsyncIterator[Change]:
         """All changes that come within `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

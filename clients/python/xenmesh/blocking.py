@@ -70,7 +70,7 @@ class Driver:
             timeout = max(min(deadline - now, CONNECT_SECONDS), CONNECT_SECONDS_MIN)
             try:
                 self.socket = connect(machine.address, timeout, self.tls)
-            except OSError as e:
+            except (OSError, UnicodeError) as e:
                 machine.lost(str(e), time.monotonic())
                 return
             machine.opened(time.monotonic())

@@ -137,6 +137,7 @@ class Calls(Machine):
     def close(self):
         """All calls end as UNAVAILABLE."""
         self.link = None
+        self._is_up = False
         ended = list(self.sent.values()) + list(self.queued)
         self.sent.clear()
         self.queued.clear()

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Calls that block."""
+from __future__ import annotations
+
+import ssl
 import time
+import typing
+
+from google.protobuf.message import Message
 
 from .blocking import Driver, run
 from .calls import NAME, TIMEOUT, CallOptions, Calls
@@ -14,32 +20,35 @@ class Client:
     tls: ssl.SSLContext, needed for tls+tcp://.  Not for use by several threads at once.
     """
 
-    def __init__(self, url, name=NAME, tls=None):
+    def __init__(self, url: str, name: str = NAME,
+                 tls: typing.Optional[ssl.SSLContext] = None) -> None:
         self._calls = Calls(url, name)
         self._driver = Driver(self._calls, tls)
 
     @classmethod
-    def to(cls, service, topology=None, name=NAME):
+    def to(cls, service: str, topology: typing.Optional[Topology] = None,
+           name: str = NAME) -> Client:
         """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
         topology = topology or Topology.load()
         return cls(topology.rpc(service), name, topology.ssl_context_for(topology.rpc(service)))
 
     @property
-    def url(self):
+    def url(self) -> str:
         return self._calls.url
 
-    def close(self):
+    def close(self) -> None:
         self._calls.close()
         self._driver.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, method, request=None, timeout=TIMEOUT, request_id=None, retry=True,
-             traceparent=None):
+    def call(self, method: str, request: typing.Optional[Message] = None,
+             timeout: float = TIMEOUT, request_id: typing.Optional[bytes] = None,
+             retry: bool = True, traceparent: typing.Optional[str] = None) -> typing.Any:
         """The output message of the method, or CallError.
 
         method: "Ops/StartVm"; the others are those of CallOptions.  While `timeout` lasts, a
@@ -49,7 +58,8 @@ class Client:
         return self.call_with(method, request,
                               CallOptions(timeout, request_id, retry, traceparent))
 
-    def call_with(self, method, request, options):
+    def call_with(self, method: str, request: typing.Optional[Message],
+                  options: CallOptions) -> typing.Any:
         pending = self._calls.start(method, request, options, time.monotonic(), lambda _: None)
         try:
             while not pending.is_done:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What goes wrong: with a connection, or with one call."""
+import typing
+
 from .v1 import common_pb2
 
 
@@ -14,7 +16,8 @@ class CallError(Exception):
     journal of the service.
     """
 
-    def __init__(self, code, message, request_id, details=(), traceparent=""):
+    def __init__(self, code: int, message: str, request_id: bytes,
+                 details: typing.Iterable[common_pb2.Label] = (), traceparent: str = "") -> None:
         names = common_pb2.Code.DESCRIPTOR.values_by_number
         self.code = code
         self.name = names[code].name[len("CODE_"):] if code in names else "CODE_%d" % code

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Where the services are: section 1 of docs/protocol.md."""
+from __future__ import annotations
+
 import glob
 import os
 import re
@@ -18,7 +20,7 @@ class Tls(typing.NamedTuple):
     key: str
     crl: typing.Optional[str] = None
 
-    def context(self):
+    def context(self) -> ssl.SSLContext:
         """An ssl.SSLContext for clients: shows our certificate, verifies chain and name of the
         service's."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -62,7 +64,7 @@ class Topology:
         self.tls = None
 
     @classmethod
-    def load(cls, path=None):
+    def load(cls, path: typing.Optional[str] = None) -> Topology:
         """path None: $XENMESH_TOPOLOGY, else the system's file if there is one, else defaults."""
         path = path or os.environ.get("XENMESH_TOPOLOGY")
         topology, tls = cls(), {}
@@ -96,13 +98,13 @@ class Topology:
             raise KeyError("the topology has no %s of a service %s" % (kind, service))
         return urls[0].replace("@run@", self.run_dir)
 
-    def pub(self, service):
+    def pub(self, service: str) -> str:
         return self._url(service, "pub")
 
-    def rpc(self, service):
+    def rpc(self, service: str) -> str:
         return self._url(service, "rpc")
 
-    def ssl_context_for(self, *urls):
+    def ssl_context_for(self, *urls: str) -> typing.Optional[ssl.SSLContext]:
         """What a client of these URLs needs as `tls`: None if none of them is tls+tcp://."""
         if not any(url.startswith("tls+tcp://") for url in urls):
             return None

@@ -2,11 +2,12 @@
 """W3C trace context: which calls belong together, for the journals of the services."""
 import os
 import re
+import typing
 
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def new_traceparent(parent=None):
+def new_traceparent(parent: typing.Optional[str] = None) -> str:
     """A new span: of the trace of `parent`, or of a new trace."""
     trace = parent.split("-")[1] if parent else os.urandom(16).hex()
     return "00-%s-%s-01" % (trace, os.urandom(8).hex())
