@@ -17,7 +17,7 @@ $(PYTHON_CLIENT): $(PYTHON_SRC) clients/python/tools/generate.py $(filter proto/
 python-client: $(PYTHON_CLIENT)
 programs: $(PYTHON_CLIENT)
 
-check-python: python-client
+check-python: python-client $(GEN)/stamp
 	@tests/run --bin $(BUILD) --logs $(LOGS) --groups python
 
 .PHONY: python-client check-python
