@@ -76,6 +76,12 @@ class TlsTest(unittest.TestCase):
                 self.assertIn("CERTIFICATE_VERIFY_FAILED", raised.exception.message)
         self.assertEqual(service.calls, [])
 
+    def test_common_name_is_no_name(self):
+        service = self.serve(make_certificate(self.directory, "localhost", "IP:127.0.0.2"))
+        with Blocking.client(service.url("rpc"), tls=self.client.context()) as client:
+            with self.assertRaisesRegex(CallError, "CERTIFICATE_VERIFY_FAILED"):
+                client.call("Bus/Ping", timeout=5, retry=False)
+
     def test_server_of_another_name_is_not_spoken_to(self):
         service = self.serve(self.server)
         url = service.url("rpc").replace("localhost", "127.0.0.1")

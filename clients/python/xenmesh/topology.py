@@ -26,6 +26,7 @@ class Tls(typing.NamedTuple):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(CIPHERS_1_2)
+        context.hostname_checks_common_name = False
         context.load_verify_locations(self.ca)
         context.load_cert_chain(self.cert, self.key)
         if self.crl:
