@@ -4,6 +4,7 @@
  * come, of the live ones below each prefix together.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "clients/cli/bus_tools.h"
@@ -150,8 +151,9 @@ static void add_stats(struct json_object *o, const struct window_stats *s, doubl
 		       { "stddev", s->stddev }, { "p50", s->p50 }, { "p99", s->p99 } };
 
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-		json_object_object_add(o, fields[i].name,
-				       json_object_new_double(fields[i].value * factor));
+		json_object_object_add(
+			o, fields[i].name,
+			cli_json_double(s->n ? fields[i].value * factor : (double)NAN));
 	}
 	json_object_object_add(o, "window", json_object_new_uint64(s->n));
 }
@@ -168,11 +170,11 @@ static void print_json(const struct rates *r, const struct row *row, const struc
 	json_object_object_add(o, "new", json_object_new_uint64(row->n_new));
 	json_object_object_add(o, "gaps", json_object_new_uint64(row->n_gaps));
 	json_object_object_add(o, "per_second",
-			       json_object_new_double(per_second((double)gap->n, gap->sum)));
+			       cli_json_double(per_second((double)gap->n, gap->sum)));
 	if (r->measure == MEASURE_BW) {
 		json_object_object_add(
 			o, "bytes_per_second",
-			json_object_new_double(per_second(v->avg * (double)gap->n, gap->sum)));
+			cli_json_double(per_second(v->avg * (double)gap->n, gap->sum)));
 	}
 	add_stats(stats, r->measure == MEASURE_HZ ? gap : v, r->measure == MEASURE_HZ ? 1e3 : 1);
 	json_object_object_add(o, units[r->measure], stats);

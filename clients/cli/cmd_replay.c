@@ -33,6 +33,7 @@ struct replay {
 	struct capture_record next;
 	double speed; /* 0 = as fast as it goes */
 	bool keeps;
+	bool is_quiet; /* about damage: it is told in the second reading */
 	uint64_t wanted_subscribers;
 	uint64_t start_ns; /* CLOCK_BOOTTIME, when the first record was due */
 	uint64_t first_ns; /* its time of receipt */
@@ -79,7 +80,9 @@ static bool advance(struct replay *p)
 			return true;
 		}
 		if (r < 0) {
-			cli_error("%s", strbuf_str(&error));
+			if (!p->is_quiet) {
+				cli_error("%s", strbuf_str(&error));
+			}
 			strbuf_reset(&error);
 			p->n_damaged++;
 		}
@@ -204,9 +207,12 @@ static int replay_run(struct replay *p, bool i_know)
 {
 	int r = open_again(p);
 
+	p->is_quiet = true;
 	r = r ? r : set_stage(p, i_know);
+	p->is_quiet = false;
 	r = r ? r : open_again(p);
 	if (!r && !advance(p)) {
+		cli_error("%s was changed meanwhile", p->path);
 		r = CLI_FAILURE;
 	}
 	if (!r) {

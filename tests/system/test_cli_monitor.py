@@ -15,6 +15,7 @@ import termios
 import bus_harness as bus
 
 TIMEOUT_S = 60
+NOBODY = 65534
 
 
 class Cli:
@@ -239,6 +240,12 @@ class Cli:
         delay = self.documents("delay", "--service", "test", "--for", "1s")[-1]["delay_ms"]
         bus.expect(0 <= delay["min"] <= delay["p50"] <= delay["p99"] < 5000, "delay %s" % delay)
         self.run("hz", "no/such", "--count", 1, rc=3)
+        far = os.path.join(self.bench.dir, "far.conf")
+        with open(far, "w", encoding="ascii") as f:
+            f.write("[host far]\ntest.pub = ipc://%s/test/pub\ntest.rpc = ipc://%s/test/rpc\n" % (
+                self.bench.dir, self.bench.dir))
+        told = self.run("delay", "--service", "far/test", "--count", 1, "--topology", far).stderr
+        bus.expect("far/test may be on another host" in told, told)
         self.run("hz", "no/such", "--timeout", "300ms", rc=3)
 
     # ---- wait ----
@@ -342,6 +349,16 @@ class Cli:
         self.run("trace", "test", "--for", "2h", rc=2)
         self.run("trace", "test", "--filter", "method==none", "--count", 1, "--for", "1s", rc=3)
 
+    def trace_denied(self):
+        """Who is no admin is told so, with a status of its own."""
+        if os.getuid() != 0:
+            raise bus.Skipped("only root may become somebody else")
+        os.chmod(self.bench.dir, 0o755)
+        done = subprocess.run(self.command("trace", "test", "--for", "5s"), env=self.env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=TIMEOUT_S, check=False, user=NOBODY,
+                              group=NOBODY, extra_groups=[])
+        bus.expect(done.returncode == 5, "ended with %d: %s" % (done.returncode, done.stderr))
+
     def sees_line(self, process):
         if select.select([process.stdout], [], [], 0.2)[0]:
             self.line = process.stdout.readline()
@@ -439,6 +456,17 @@ class Cli:
             pass
         self.run("replay", empty, "--socket-dir", self.stage, rc=1)
 
+    def replay_damaged(self):
+        """What is good of it is played, what is not is told, once."""
+        path = self.capture("bad", "--count", 50)
+        with open(path, "r+b") as f:
+            f.seek(16 + 40)
+            byte = f.read(1)[0]
+            f.seek(16 + 40)
+            f.write(bytes([byte ^ 1]))
+        told = self.run("replay", path, "--speed", "max", "--socket-dir", self.stage, rc=1).stderr
+        bus.expect(told.count("checksum") == 1 and " 1 damaged" in told, told)
+
     def replay_never_live(self):
         """The host's own addresses, here the defaults, want --i-know."""
         path = self.capture("live", "--count", 5)
@@ -471,8 +499,9 @@ def main():
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap",
              "monitor_on_a_terminal", "rates", "wait", "wait_for_a_start", "snapshot", "openmetrics", "top",
-             "top_on_a_terminal", "trace", "capture_show", "capture_damaged", "capture_interrupted",
-             "replay_gives_the_same", "replay_refuses", "replay_never_live", "pub")
+             "top_on_a_terminal", "trace", "trace_denied", "capture_show", "capture_damaged",
+             "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
+             "replay_never_live", "pub")
     try:
         cli.start()
         return bus.run([(name, getattr(cli, name)) for name in names if args.only in name])
