@@ -12,8 +12,9 @@
 #include "libcommon/clock.h"
 #include "libcommon/loop.h"
 
-#define DOCTOR_TIMEOUT_MS 3000 /* the heartbeat comes once a second */
-#define CLOCK_SLACK_S	  2    /* uptimes are whole seconds, calls take time */
+#define DOCTOR_TIMEOUT_MS 3000	     /* a service that is up answers in milliseconds */
+#define LISTEN_US	  2500000ULL /* the heartbeat comes once a second */
+#define CLOCK_SLACK_S	  2	     /* uptimes are whole seconds, calls take time */
 
 void doctor_find(struct doctor *d, const char *check, const char *subject, const char *mend,
 		 const char *format, ...)
@@ -123,83 +124,85 @@ static void check_clocks(struct doctor *d)
 
 /* ---- publications ---- */
 
-/* One subscriber a service; each has to hear something. */
-struct listening {
-	struct cli *cli;
-	struct bus_sub **subs; /* NULL: heard, or not listened to */
-	size_t n;
-	size_t n_silent;
-	bool *is_heard;
-	bool is_over;
-};
-
-static void on_event(struct bus_sub *sub, const struct bus_sub_event *e, void *userdata)
+/* What they say does not matter, only that they are heard. */
+static void on_event(struct bus_sub *sub _unused_, const struct bus_sub_event *e _unused_,
+		     void *userdata _unused_)
 {
-	struct listening *l = userdata;
-
-	if (e->what != BUS_SUB_RESYNCED) {
-		return;
-	}
-	for (size_t i = 0; i < l->n; i++) {
-		if (l->subs[i] == sub && !l->is_heard[i]) {
-			l->is_heard[i] = true;
-			l->n_silent--;
-		}
-	}
 }
 
 static int on_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
 {
-	((struct listening *)userdata)->is_over = true;
+	*(bool *)userdata = true;
 	return 0;
 }
 
-static void listen_to_all(struct doctor *d, struct listening *l)
+static bool is_silent(const struct bus_sub *sub)
+{
+	struct bus_sub_stats stats;
+
+	if (!sub) {
+		return false; /* not listened to */
+	}
+	bus_sub_stats(sub, &stats);
+	return stats.bytes == 0;
+}
+
+static bool is_any_silent(struct bus_sub *const *subs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (is_silent(subs[i])) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* One subscriber a service, until each has heard something: the heartbeat, at least. */
+static void listen_to_all(struct doctor *d, struct bus_sub **subs)
 {
 	_cleanup_(loop_source_unrefp) sd_event_source *timer = NULL;
-	static const char *const prefix = "bus/"; /* the heartbeat is what every service sends */
-	uint64_t timeout_us = cli_timeout_ms(d->cli, DOCTOR_TIMEOUT_MS) * 1000ULL;
+	static const char *const prefix = "bus/";
+	bool is_over = false;
 
-	for (size_t i = 0; i < l->n; i++) {
+	for (size_t i = 0; i < d->n_probes; i++) {
 		const struct topology_service *s = d->probes[i].service;
 
 		if (d->probes[i].state == PROBE_UP && s->pub.n_urls &&
-		    bus_sub_new(&l->subs[i], d->cli->loop, d->cli->topology, s->name, &prefix, 1,
-				CLI_NAME, on_event, l) == 0) {
-			l->n_silent++;
+		    bus_sub_new(&subs[i], d->cli->loop, d->cli->topology, s->name, &prefix, 1,
+				CLI_NAME, on_event, NULL) < 0) {
+			subs[i] = NULL;
 		}
 	}
-	if (loop_after(d->cli->loop, &timer, timeout_us, on_over, l) < 0) {
+	if (loop_after(d->cli->loop, &timer, LISTEN_US, on_over, &is_over) < 0) {
 		return;
 	}
-	while (l->n_silent && !l->is_over && sd_event_run(d->cli->loop, UINT64_MAX) >= 0) {
+	while (!is_over && is_any_silent(subs, d->n_probes) &&
+	       sd_event_run(d->cli->loop, UINT64_MAX) >= 0) {
 	}
 }
 
 static void check_publications(struct doctor *d)
 {
-	struct listening l = { .cli = d->cli, .n = d->n_probes };
+	struct bus_sub **subs = calloc(MAX(d->n_probes, 1), sizeof(*subs));
 
-	d->n_checks++;
-	l.subs = calloc(MAX(l.n, 1), sizeof(*l.subs));
-	l.is_heard = calloc(MAX(l.n, 1), sizeof(*l.is_heard));
-	if (l.subs && l.is_heard) {
-		listen_to_all(d, &l);
+	if (!subs) {
+		return;
 	}
-	for (size_t i = 0; l.subs && l.is_heard && i < l.n; i++) {
+	d->n_checks++;
+	listen_to_all(d, subs);
+	for (size_t i = 0; i < d->n_probes; i++) {
 		struct probe as_deaf = d->probes[i];
 
 		as_deaf.state = PROBE_DEAF;
-		if (l.subs[i] && !l.is_heard[i]) {
+		if (is_silent(subs[i])) {
 			doctor_find(d, "publications", as_deaf.service->name,
 				    probe_advice(d->cli, &as_deaf),
 				    "answers calls, but nothing is heard from %s",
 				    as_deaf.service->pub.urls[0]);
 		}
-		bus_sub_free(l.subs[i]);
+		bus_sub_free(subs[i]);
 	}
-	free(l.subs);
-	free(l.is_heard);
+	free(subs);
 }
 
 /* ---- the topology ---- */

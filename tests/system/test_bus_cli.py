@@ -7,8 +7,11 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import Skipped, System, arguments, expect, expect_equal, run, wait_for  # noqa: E402
@@ -18,6 +21,61 @@ COMPLETION = os.path.join(ROOT, "docs/completion/xenmesh.bash")
 NOBODY = 61003
 ALL = ["ops", "metrics", "agent-bridge"]
 COMPLETE_S = 5  # a tab takes milliseconds; this is for a busy machine
+
+
+class Stranger(threading.Thread):
+    """A service of another release and with another clock, that answers calls and publishes nothing."""
+
+    AHEAD_S = 3600
+
+    def __init__(self, directory):
+        super().__init__(daemon=True)
+        self.listeners = []
+        for kind in ("pub", "rpc"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(os.path.join(directory, kind))
+            listener.listen()
+            self.listeners.append(listener)
+        self.topology = "ops.pub = ipc://%s/pub\nops.rpc = ipc://%s/rpc\n" % (directory, directory)
+
+    def run(self):
+        for listener, protocol in zip(self.listeners, (0x20, 0x31)):
+            threading.Thread(target=self.accept, args=(listener, protocol), daemon=True).start()
+
+    def accept(self, listener, protocol):
+        while True:
+            try:
+                peer = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(peer, protocol), daemon=True).start()
+
+    def serve(self, peer, protocol):
+        with peer, peer.makefile("rb") as stream:
+            stream.read(8)
+            peer.sendall(b"\0SP\0\0%c\0\0" % protocol)
+            while True:
+                header = stream.read(13)
+                if len(header) < 13:
+                    return
+                reply = self.answer(stream.read(struct.unpack(">BQ", header[:9])[1] - 4))
+                peer.sendall(struct.pack(">BQ", 1, len(reply) + 4) + header[9:] + reply)
+
+    def answer(self, body):
+        from xenmesh.v1 import bus_pb2
+        call = bus_pb2.Call.FromString(body)
+        payload = bus_pb2.StatsReply(stats=[bus_pb2.Stat(name="process.uptime_s", value=100)])
+        if call.method.endswith("/Describe"):
+            payload = bus_pb2.DescribeReply(service="ops", version="9.9.\033[31m9", pid=1, instance=b"x" * 16,
+                                            started_ns=(int(time.time()) + self.AHEAD_S - 100) * 10 ** 9)
+        elif call.method.endswith(("/Snapshot", "/Changes")):
+            payload = bus_pb2.ChangesReply(instance=b"x" * 16, full=True)
+        return bus_pb2.Reply(request_id=call.request_id, payload=payload.SerializeToString()).SerializeToString()
+
+    def close(self):
+        for listener in self.listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
 
 
 class Tests:
@@ -231,6 +289,27 @@ class Tests:
         rc, found = self.findings("--socket-dir", os.path.join(directory, "gone"))
         expect("install -d -m 0755 %s/gone" % directory in [f["mend"] for f in found], str(found))
 
+    def doctor_of_a_stranger(self):
+        s = self.system
+        directory = os.path.join(s.dir, "blue")
+        os.mkdir(directory)
+        stranger = Stranger(directory)
+        stranger.start()
+        topology = s.write("blue.conf", "[bus]\nrun_dir = %s/bus\n[host blue]\n%s" % (s.dir, stranger.topology))
+        try:
+            rc, found = self.findings("--topology", topology)
+            shown = s.ok("--topology", topology, "bus", "describe", "blue/ops")
+        finally:
+            stranger.close()
+        expect_equal(rc, 1, "status")
+        expect_equal({(f["check"], f["subject"], f["mend"]) for f in found}, {
+            ("publications", "blue/ops", "ssh blue systemctl restart xenmesh-ops"),
+            ("versions", "blue/ops", "ssh blue systemctl restart xenmesh-ops"),
+            ("clocks", "blue/ops", "ssh blue chronyc makestep")}, "findings")
+        ahead = int(re.search(r"(\d+) s ahead", " ".join(f["problem"] for f in found))[1])
+        expect(abs(ahead - Stranger.AHEAD_S) <= 5, "the clock is said to be %d s ahead" % ahead)
+        expect("\033" not in shown and "9.9." in shown, "the stranger's words: %r" % shown)
+
     def doctor_of_the_host(self):
         s = self.system
         env = dict(s.env, XENSTORED_PATH=os.path.join(s.dir, "no-xenstored"))
@@ -343,7 +422,8 @@ def main():
         t = Tests(system)
         names = ("ls", "ls_missing", "ls_stale_and_deaf", "ls_denied", "ping", "ping_stopped", "describe", "call",
                  "call_dry", "call_failure", "topology", "topology_check", "doctor", "doctor_of_a_dead_bus",
-                 "doctor_of_the_host", "doctor_of_tls", "bench", "completion", "completion_in_bash", "plumbing")
+                 "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench", "completion",
+                 "completion_in_bash", "plumbing")
         return run([(name, getattr(t, name)) for name in names], args.only, system)
 
 
