@@ -10,6 +10,7 @@
 
 #include "clients/cli/bus_tools.h"
 #include "clients/cli/bustop.h"
+#include "clients/cli/event_text.h"
 #include "clients/cli/follow.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
@@ -141,8 +142,8 @@ static void make_lines(struct busfront *f)
 {
 	f->n_lines = 0;
 	add_line(f, false,
-		 arena_printf(&f->cli->arena, "%s  over %.1f s", cli_time(f->cli, clock_real_ns()),
-			      f->seconds));
+		 arena_printf(&f->cli->arena, "%s  over %.1f s",
+			      event_time(f->cli, clock_real_ns()), f->seconds));
 	add_line(f, false, "");
 	add_segments(f);
 	add_line(f, false, "");
