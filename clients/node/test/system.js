@@ -8,7 +8,7 @@ import net from "node:net";
 import path from "node:path";
 
 import { Client, Topology } from "../lib/index.js";
-import { directoryOf } from "./peers.js";
+import { directoryOf, until } from "./peers.js";
 
 /** Directory of the programs, from test/run.js. */
 export const BIN = process.env.XENMESH_BIN;
@@ -78,6 +78,9 @@ export class System {
         await this.answers(name);
       }
     }
+    if (this.services.has("ops")) {
+      await this.knowsHost();
+    }
     return this;
   }
 
@@ -91,6 +94,17 @@ export class System {
       await client.call("Bus/Ping", {}, { timeoutMs: 20000 });
     } catch (error) {
       throw new Error(`${name} does not answer: ${error.message}\n${this.log(name)}`);
+    } finally {
+      client.close();
+    }
+  }
+
+  /** Before that ops cannot tell the state of a VM. */
+  async knowsHost() {
+    const client = new Client(this.where.rpc("ops"));
+    try {
+      await until(async () => (await client.call("Ops/GetHost")).state?.connected,
+        "ops has its host process");
     } finally {
       client.close();
     }

@@ -93,6 +93,7 @@ test("tls: events come, also after the service was killed", options, async (t) =
   const before = nSynced;
   system.services.get("ops").start();
   await until(() => nSynced > before, "another snapshot");
+  await system.knowsHost();
   await ops(topology).pauseVm({ vm: "sim0002" }, WAIT);
   await until(() => paused.has("sim0002"), "the event of the change");
 });
