@@ -473,7 +473,7 @@ static void test_trace_of_calls(void)
 static void test_trace_with_callers(void)
 {
 	const Xenmesh__V1__RpcCaller *caller;
-	uint32_t previous;
+	uint32_t previous = 0;
 	size_t n = 0;
 	struct listener l;
 	struct fixture f;
