@@ -5,6 +5,7 @@ server of each other: over unix sockets, TCP and TLS."""
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -97,6 +98,11 @@ class Pair(bus.Bench):
                 self.dir, self.engine, self.pki.section(who)))
             f.write("[service test]\npub = %s\nrpc = %s\n" % tuple(urls))
         return path
+
+    def end(self):
+        """Processes that were not killed end well; a sanitizer would not let them."""
+        statuses = [self.stop(process) for process in self.processes]
+        bus.expect(set(statuses) <= {0, -signal.SIGKILL}, "processes ended with %s" % statuses)
 
     def where(self):
         from xenmesh import Topology
@@ -227,15 +233,16 @@ def test_follows(pair):
             blocking.take(change)
     asynchronous = loop.run_until_complete(make())
     try:
-        for _ in range(2):
+        for is_restarted in (False, True):
+            if is_restarted:
+                process.kill()
+                process.wait()
+                pair.start_pub(rate=5000, events=EVENTS // 2, topics=TOPICS // 2)
             with Client.to("test", where) as client:
                 bus.wait_for(lambda: bus.is_idle(client), 30, "all events are published")
                 want = bus.published(client, ["vm/"])
             until_equal(blocking, some_blocking, want)
             until_equal(later, lambda: loop.run_until_complete(some()), want)
-            process.kill()
-            process.wait()
-            process = pair.start_pub(rate=5000, events=EVENTS // 2, topics=TOPICS // 2)
         bus.expect("down" in blocking.whats and "down" in later.whats, "not told of the kill")
     finally:
         subscriber.close()
@@ -338,6 +345,7 @@ def main():
         pair = Pair(args, pki, engine, transport)
         try:
             test(pair)
+            pair.end()
         finally:
             pair.close()
     tests = []
