@@ -269,19 +269,24 @@ class FollowTest:
         self.service.publish("trace/rpc/test", rpc_trace={"number": 1})
         sub = self.follow()
         self.until(sub, "resynced")
+        self.service.publish("trace/rpc/test", is_lost=True, rpc_trace={"number": 1})
         self.service.publish("trace/rpc/test", rpc_trace={"number": 2})
         self.service.publish("trace/rpc/test", is_lost=True, rpc_trace={"number": 3})
         self.service.publish("trace/rpc/test", rpc_trace={"number": 4})
         self.service.publish("vm/a/state")
-        self.expect(sub, ("state", "trace/rpc/test", False), ("gap", None, False),
+        self.expect(sub, ("state", "trace/rpc/test", False), ("lost", None, False),
                     ("state", "trace/rpc/test", False), ("state", "vm/a/state", False))
         self.service.publish("trace/rpc/test", is_lost=True, rpc_trace={"number": 5})
         self.service.heartbeat()
         self.service.publish("vm/a/state", is_lost=True)
         self.service.heartbeat()
-        self.expect(sub, ("gap", None, False), ("gap", None, False),
+        self.expect(sub, ("lost", None, False), ("gap", None, False),
                     ("state", "vm/a/state", True), ("resynced", None, False))
-        self.assertEqual((self.service.count("Snapshot"), self.service.count("Changes")), (1, 1))
+        self.service.new_instance()
+        self.service.publish("trace/rpc/test", rpc_trace={"number": 1})
+        self.expect(sub, ("removed", "vm/a/state", True), ("resynced", None, False),
+                    ("state", "trace/rpc/test", False))
+        self.assertEqual((self.service.count("Snapshot"), self.service.count("Changes")), (2, 1))
 
     def test_publisher_with_wrong_numbers_keeps_nobody_busy(self):
         self.service.publish("vm/a/state")

@@ -42,7 +42,8 @@ class Change(typing.NamedTuple):
 
     what: "state" (a topic's whole new state), "removed" (the topic is no more), "resynced"
     (all topics are as the publisher has them at `seq`), "gap" (at least `missed` events were
-    lost and are asked for) or "down" (the publisher is not heard; states may be old).
+    lost and are asked for), "lost" (the same of events below trace/, which nothing repairs) or
+    "down" (the publisher is not heard; states may be old).
     event: a bus_pb2.Event of state and removed; None when that is all that is known.
     replayed: it came with a snapshot or repair rather than live.
     """
@@ -78,7 +79,7 @@ class Follower(Machine):
         self._has_base = False  # `complete` holds for it
         self._seen = {}
         self._known = {}
-        self._transient_seq = 0  # of the last event below TRANSIENT
+        self._transient_seq = None  # of the last event below TRANSIENT; None: not heard yet
         self._heard_at = 0.0
         self._is_down_told = False
         self._began_at = -1  # `complete` when the sync began
@@ -213,7 +214,7 @@ class Follower(Machine):
                 self._has_base = False
                 self.complete = 0
                 self._seen = {}
-                self._transient_seq = 0
+                self._transient_seq = None
                 self._known = dict.fromkeys(self._known, 0)
         self._is_full = page.full
         self._n_pages += 1
@@ -297,20 +298,25 @@ class Follower(Machine):
         elif topic == HEARTBEAT:
             self._heartbeat(event, now)
         elif topic.startswith(TRANSIENT):
-            self._transient(event, now)
+            self._transient(event, body, now)
         else:
             self._event(event, body, now)
 
-    def _transient(self, event, now):
+    def _follow_transient(self, seq, prev_seq):
+        """The publisher is at `seq` with them; those up to prev_seq that did not come are lost,
+        unless it is the first that is heard of them."""
+        last = self._transient_seq
+        self._transient_seq = seq if last is None else max(last, seq)
+        if last is not None and prev_seq > last:
+            self._tell("lost", seq=prev_seq, missed=1)
+
+    def _transient(self, event, body, now):
         """Stands for itself: a loss of such events is told, and nothing can repair it."""
-        segment = segment_of(event.topic)
         if event.instance != self._instance:
             self._start_over(now)
-        elif event.seq > self._transient_seq:
-            if event.prev_seq > max(self._covered(segment), self._transient_seq):
-                self._tell("gap", seq=event.seq - 1, missed=1)
-            self._transient_seq = event.seq
-            self._seen[segment] = max(event.seq, self._seen.get(segment, 0))
+            self._hold(body)  # no snapshot has it
+        elif self._transient_seq is None or event.seq > self._transient_seq:
+            self._follow_transient(event.seq, event.prev_seq)
             if self._wants(event.topic):
                 self._tell("state", topic=event.topic, event=event, seq=event.seq)
 
@@ -319,13 +325,14 @@ class Follower(Machine):
             self._start_over(now)
             return
         beat = event.heartbeat
-        behind = [s.segment for s in beat.segments if self._wants_segment(s.segment)
-                  and s.seq > self._covered(s.segment)]
-        if behind == [segment_of(TRANSIENT)]:
-            self._tell("gap", seq=beat.seq, missed=1)
-            behind = []
-        if behind:
-            self._gap(beat.seq, len(behind), now)
+        seqs = {s.segment: s.seq for s in beat.segments}
+        transient_seq = seqs.pop(segment_of(TRANSIENT), 0)
+        if self._wants_segment(segment_of(TRANSIENT)):
+            self._follow_transient(transient_seq, transient_seq)
+        n_behind = sum(self._wants_segment(segment) and seq > self._covered(segment)
+                       for segment, seq in seqs.items())
+        if n_behind:
+            self._gap(beat.seq, n_behind, now)
         elif beat.seq > self.complete:
             self.complete = beat.seq
             self._seen = {}
