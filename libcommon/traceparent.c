@@ -16,10 +16,20 @@
 #define PARENT_BYTES 8
 #define TRACE_BYTES  16
 
-/* len lowercase hex digits, or also not all of them zero. */
+/* len lowercase hex digits; of an id not all zero. Of every call: strspn() would cost more. */
 static bool is_hex(const char *text, size_t len, bool is_id)
 {
-	return strspn(text, "0123456789abcdef") >= len && (!is_id || strspn(text, "0") < len);
+	bool is_zero = true;
+
+	for (size_t i = 0; i < len; i++) {
+		bool is_digit = text[i] >= '0' && text[i] <= '9';
+
+		if (!is_digit && (text[i] < 'a' || text[i] > 'f')) {
+			return false;
+		}
+		is_zero = is_zero && text[i] == '0';
+	}
+	return !is_id || !is_zero;
 }
 
 bool traceparent_is_valid(const char *text)
@@ -75,12 +85,16 @@ void traceparent_trace_id(const char *text, char out[static TRACE_ID_SIZE])
 void trace_enter(struct trace_scope *s, const char *traceparent, const char *task)
 {
 	s->log.n_fields = 0;
-	traceparent_trace_id(traceparent ? traceparent : "", s->trace_id);
+	if (traceparent && traceparent[0]) {
+		traceparent_trace_id(traceparent, s->trace_id);
+	} else {
+		s->trace_id[0] = '\0';
+	}
 	if (s->trace_id[0]) {
 		s->log.fields[s->log.n_fields++] = (struct log_field){ "TRACE_ID", s->trace_id };
 	}
-	snprintf(s->task, sizeof(s->task), "%s", task ? task : "");
-	if (s->task[0]) {
+	if (task && task[0]) {
+		snprintf(s->task, sizeof(s->task), "%s", task);
 		s->log.fields[s->log.n_fields++] = (struct log_field){ "TASK", s->task };
 	}
 	log_enter(&s->log);

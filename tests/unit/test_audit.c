@@ -303,6 +303,31 @@ static void test_limit_of_many_users(void)
 	log_set_sink(NULL);
 }
 
+static void test_certificate(void)
+{
+	const struct bus_peer peer = { .has_cert = true, .name = "alice" };
+
+	n_lines = 0;
+	log_set_sink(sink);
+	audit_write(&(struct audit_line){
+		.message_id = AUDIT_ID_CALL,
+		.method = START,
+		.object = "",
+		.object_id = NULL,
+		.outcome = AUDIT_DENIED,
+		.code = CODE_PERMISSION_DENIED,
+		.peer = &peer,
+		.client = "root",
+	});
+	log_set_sink(NULL);
+	CU_ASSERT_EQUAL(n_lines, 1);
+	CU_ASSERT(has("StartVm by alice: denied"));
+	CU_ASSERT(has("XENMESH_CERTIFICATE=alice"));
+	CU_ASSERT(has("XENMESH_CLIENT=root"));
+	CU_ASSERT(!has_name("|XENMESH_UID=") && !has_name("|XENMESH_ADDRESS="));
+	CU_ASSERT(!has_name("|TRACE_ID=") && !has_name("|XENMESH_REQUEST_ID="));
+}
+
 static void test_objects(void)
 {
 	Xenmesh__V1__DefineVmRequest define = XENMESH__V1__DEFINE_VM_REQUEST__INIT;
@@ -550,6 +575,7 @@ int main(void)
 		UNIT_TEST(test_no_line),
 		UNIT_TEST(test_refusals_are_limited),
 		UNIT_TEST(test_limit_of_many_users),
+		UNIT_TEST(test_certificate),
 		UNIT_TEST(test_objects),
 		UNIT_TEST(test_traceparents),
 		UNIT_TEST(test_trace_of_calls),
