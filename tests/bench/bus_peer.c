@@ -17,13 +17,6 @@ void bench_fail(const char *what, const char *why)
 	_exit(EXIT_FAILURE);
 }
 
-void bench_expect(bool ok, const char *what)
-{
-	if (!ok) {
-		bench_die(what);
-	}
-}
-
 const char *bench_path(const char *dir, const char *name)
 {
 	static char paths[4][160];

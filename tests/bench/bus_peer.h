@@ -78,7 +78,12 @@ extern const struct bench_peer peer_raw, peer_native, peer_rpc, peer_nng, peer_z
 _Noreturn void bench_die(const char *what);
 /* The same with a text of one's own. */
 _Noreturn void bench_fail(const char *what, const char *why);
-void bench_expect(bool ok, const char *what);
+static inline void bench_expect(bool ok, const char *what)
+{
+	if (!ok) {
+		bench_die(what);
+	}
+}
 /* DIR/NAME, valid until the next but three. */
 const char *bench_path(const char *dir, const char *name);
 /* True when the program is in PATH or where Debian puts daemons. */

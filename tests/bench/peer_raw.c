@@ -97,7 +97,7 @@ static void raw_serve(const char *dir, int ready)
 
 	close(ready);
 	poll(&p, 1, -1);
-	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = accept(listener, NULL, NULL);
 	bench_expect(fd >= 0, "raw: accept");
 	epoll_fd = watch(fd);
 	for (;;) {
@@ -215,7 +215,7 @@ static void raw_wait(void *publisher, int timeout_ms)
 
 	poll(fds, 2, timeout_ms);
 	while (p->n < p->fan->n) {
-		int fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC); /* blocks in sendmsg */
+		int fd = accept(p->listener, NULL, NULL); /* blocks in sendmsg */
 
 		if (fd < 0) {
 			break;

@@ -36,7 +36,7 @@ static void test_random_is_never_repeated(void)
 	CU_ASSERT_FATAL(pipe(fds) == 0);
 	if (fork() == 0) {
 		random_bytes(&in_child, sizeof(in_child));
-		_exit(write(fds[1], &in_child, sizeof(in_child)) != sizeof(in_child));
+		_exit(write(fds[1], &in_child, sizeof(in_child)) == sizeof(in_child) ? 0 : 1);
 	}
 	CU_ASSERT_EQUAL(read(fds[0], &in_child, sizeof(in_child)), sizeof(in_child));
 	wait(NULL);
