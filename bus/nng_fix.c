@@ -43,6 +43,9 @@ bool nng_fix_is_active(void)
 #if __has_feature(address_sanitizer)
 #define __SANITIZE_ADDRESS__ 1
 #endif
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
 #endif
 
 #ifdef __SANITIZE_ADDRESS__
@@ -53,5 +56,15 @@ const char *__lsan_default_suppressions(void);
 __attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
 {
 	return "leak:libnng.so\n";
+}
+#endif
+
+#ifdef __SANITIZE_THREAD__
+const char *__tsan_default_suppressions(void);
+
+/* The sanitizer does not see the atomic counters of a library that was built without it. */
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
+{
+	return "race:libnng.so\n";
 }
 #endif

@@ -13,6 +13,7 @@
  */
 #include "bus/sp_conn.h"
 
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -75,13 +76,25 @@ static void unqueue(struct sp_conn *c, struct sp_queued *q)
 
 /* ---- subscribers that are too slow ---- */
 
+/* "pid 7 of uid 1000", or the name of a network peer. */
+static const char *describe(const struct bus_peer *peer, char *out, size_t size)
+{
+	if (peer->has_creds) {
+		snprintf(out, size, "pid %d of uid %u", (int)peer->pid, (unsigned int)peer->uid);
+	} else {
+		snprintf(out, size, "%s", peer->name[0] ? peer->name : "?");
+	}
+	return out;
+}
+
 static void tell_stall(struct sp_conn *c, uint64_t now)
 {
+	char who[64];
+
 	c->stall.is_told = true;
-	log_warning("the subscriber pid %d of uid %u reads too slowly: %llu events dropped for it "
-		    "within %llu ms; it notices the gap and asks for what it missed",
-		    (int)c->info.pid, (unsigned int)c->info.uid,
-		    (unsigned long long)c->stall.n_dropped,
+	log_warning("the subscriber %s reads too slowly: %llu events dropped for it within %llu "
+		    "ms; it notices the gap and asks for what it missed",
+		    describe(&c->info, who, sizeof(who)), (unsigned long long)c->stall.n_dropped,
 		    (unsigned long long)((now - c->stall.since_ns) / NSEC_PER_MSEC));
 }
 
@@ -487,15 +500,14 @@ static size_t frames_of_turn(const struct sp_conn *c)
 static void tell_why(const struct sp_conn *c, int error)
 {
 	const char *why = c->stream.tls ? sp_tls_failure(c->stream.tls) : NULL;
+	char who[64];
 
 	if (why && c->is_accepted) {
 		log_warning("a TLS connection of %s was refused: %s",
-			    c->info.name[0] ? c->info.name : "?", why);
-	} else if (c->info.has_creds && error != -EPIPE && error != -ECONNRESET) {
-		log_debug("closing the connection of uid %u pid %d: %s", (unsigned int)c->info.uid,
-			  (int)c->info.pid, err_text(error));
+			    describe(&c->info, who, sizeof(who)), why);
 	} else if (error != -EPIPE && error != -ECONNRESET) {
-		log_debug("closing the connection of %s: %s", c->info.name, err_text(error));
+		log_debug("closing the connection of %s: %s", describe(&c->info, who, sizeof(who)),
+			  err_text(error));
 	}
 }
 
