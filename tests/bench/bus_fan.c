@@ -14,8 +14,8 @@
 
 #define PROBE_MS       10
 #define PROBES_MAX     3000
-#define BURST_LOST_MS  1000 /* the end of a burst that is that late is lost */
-#define FLOOD_QUIET_MS 200  /* without a further message: the rest is lost */
+#define BURST_LOST_MS  200 /* the end of a burst that is that late is lost */
+#define FLOOD_QUIET_MS 200 /* without a further message: the rest is lost */
 
 /* ---- the publisher ---- */
 
