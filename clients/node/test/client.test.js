@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import path from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
@@ -200,6 +200,7 @@ test("client: AbortSignal gives a call up, whenever", async (t) => {
   assert.equal((await bus.ping(echo("on"), LONG)).echo.toString(), "on");
   const late = new AbortController();
   assert.equal((await bus.ping(echo(2), { signal: late.signal })).echo.toString(), "2");
+  assert.equal(getEventListeners(late.signal, "abort").length, 0);
   late.abort();
 });
 
@@ -307,12 +308,13 @@ test("client: an idle one does not keep the process", async (t) => {
     import { Client } from ${JSON.stringify(index)};
     const client = new Client("ipc://${socket}");
     const { echo } = await client.call("Bus/Ping", { echo: Buffer.from("bye") });
-    process.stdout.write(echo);
+    const nobody = new Client("ipc://${socket}.missing").call("Bus/Ping", {}, { timeoutMs: 100 });
+    process.stdout.write(echo + " " + await nobody.catch((error) => error.codeName));
   `], { stdio: ["ignore", "pipe", "inherit"] });
   const kill = setTimeout(() => child.kill(), 30000);
   let out = "";
   child.stdout.on("data", (chunk) => (out += chunk));
   const [code] = await once(child, "exit");
   clearTimeout(kill);
-  assert.deepEqual([out, code], ["bye", 0]);
+  assert.deepEqual([out, code], ["bye UNAVAILABLE", 0]);
 });

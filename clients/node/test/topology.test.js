@@ -65,12 +65,13 @@ test("topology: drop-ins come in order, the last value counts", (t) => {
     "20.conf": "[service ops]\npub = ipc://@run@/3\n",
     "10.conf": "[service ops]\npub = ipc://@run@/2\nrpc = ipc://@run@/r\n",
     "30.conf": "[bus]\nrun_dir = /b\n",
-    ".40.conf": "[bus]\nrun_dir = /hidden\n",
+    ".40.conf": "[service hidden]\npub = ipc:///hidden\n",
     "50.conf.bak": "[bus]\nrun_dir = /backup\n",
   });
   const where = Topology.load(file);
   assert.equal(where.pub("ops").url, "ipc:///b/3");
   assert.equal(where.rpc("ops").url, "ipc:///b/r");
+  assert.equal(where.services.includes("hidden"), false);
 });
 
 test("topology: the environment names the file, which must be there", (t) => {
