@@ -18,6 +18,8 @@
 
 #include "libcommon/base.h"
 
+#define BUS_PEER_NAME_SIZE (64 + 1) /* X.520 has no longer names */
+
 enum bus_kind { BUS_PUB, BUS_SUB, BUS_REP, BUS_REQ };
 
 /* The sender of a message, as the transport tells it. */
@@ -34,7 +36,8 @@ struct bus_peer {
 	/* TLS: the authority of [tls] vouches for the name and, before `admit`, for the role. nng
 	 * does not show the certificate: then it is an observer without a name. */
 	bool has_cert;
-	char name[48]; /* CN of the certificate, printable; the address of plain tcp; or empty */
+	/* CN of the certificate, printable; the address of plain tcp; or empty */
+	char name[BUS_PEER_NAME_SIZE];
 };
 
 /* Where an answer goes (REP), or what it answers (REQ): opaque bytes of the engine. */

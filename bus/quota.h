@@ -24,9 +24,10 @@ enum quota_kind {
 };
 
 /* Whoever is not vouched for by the kernel: one account for all of them, another one for those with
- * a certificate. */
+ * a certificate, and one for those who have not shown theirs yet. */
 #define QUOTA_UID_UNKNOWN     ((uid_t)-1)
 #define QUOTA_UID_CERTIFICATE ((uid_t)-2)
+#define QUOTA_UID_SHAKING     ((uid_t)-3)
 
 struct quota_user {
 	uid_t uid;

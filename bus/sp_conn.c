@@ -76,9 +76,10 @@ static void unqueue(struct sp_conn *c, struct sp_queued *q)
 
 /* ---- subscribers that are too slow ---- */
 
-/* "pid 7 of uid 1000", or the name of a network peer. */
-static const char *describe(const struct bus_peer *peer, char *out, size_t size)
+const char *sp_conn_describe(const struct sp_conn *c, char *out, size_t size)
 {
+	const struct bus_peer *peer = &c->info;
+
 	if (peer->has_creds) {
 		snprintf(out, size, "pid %d of uid %u", (int)peer->pid, (unsigned int)peer->uid);
 	} else {
@@ -89,12 +90,12 @@ static const char *describe(const struct bus_peer *peer, char *out, size_t size)
 
 static void tell_stall(struct sp_conn *c, uint64_t now)
 {
-	char who[64];
+	char who[SP_WHO_SIZE];
 
 	c->stall.is_told = true;
 	log_warning("the subscriber %s reads too slowly: %llu events dropped for it within %llu "
 		    "ms; it notices the gap and asks for what it missed",
-		    describe(&c->info, who, sizeof(who)), (unsigned long long)c->stall.n_dropped,
+		    sp_conn_describe(c, who, sizeof(who)), (unsigned long long)c->stall.n_dropped,
 		    (unsigned long long)((now - c->stall.since_ns) / NSEC_PER_MSEC));
 }
 
@@ -500,13 +501,13 @@ static size_t frames_of_turn(const struct sp_conn *c)
 static void tell_why(const struct sp_conn *c, int error)
 {
 	const char *why = c->stream.tls ? sp_tls_failure(c->stream.tls) : NULL;
-	char who[64];
+	char who[SP_WHO_SIZE];
 
 	if (why && c->is_accepted) {
 		log_warning("a TLS connection of %s was refused: %s",
-			    describe(&c->info, who, sizeof(who)), why);
+			    sp_conn_describe(c, who, sizeof(who)), why);
 	} else if (error != -EPIPE && error != -ECONNRESET) {
-		log_debug("closing the connection of %s: %s", describe(&c->info, who, sizeof(who)),
+		log_debug("closing the connection of %s: %s", sp_conn_describe(c, who, sizeof(who)),
 			  err_text(error));
 	}
 }

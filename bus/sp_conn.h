@@ -11,6 +11,8 @@
 #include "bus/sp_stream.h"
 #include "libcommon/list.h"
 
+#define SP_WHO_SIZE (BUS_PEER_NAME_SIZE + 16) /* of sp_conn_describe() */
+
 struct sp_pool;
 struct quota_user;
 
@@ -74,6 +76,8 @@ void sp_outgoing_init(struct sp_outgoing *o, const void *route, size_t route_len
 		      size_t len);
 void sp_outgoing_deinit(struct sp_outgoing *o);
 
+/* "pid 7 of uid 1000", or the name of a network peer. Returns out. */
+const char *sp_conn_describe(const struct sp_conn *c, char *out, size_t size);
 /* For the pool: takes the fd, begins the handshake. 0 or -errno, with nothing freed. */
 int sp_conn_start(struct sp_conn *c);
 /* Closes and, when nobody is at work with it, frees. */

@@ -55,6 +55,7 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 	struct sp_pool *p = userdata;
 	struct list *const lists[] = { &p->shaking, &p->partial };
 	uint64_t now = clock_boot_ns();
+	char who[SP_WHO_SIZE];
 
 	p->armed_ns = 0;
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
@@ -63,8 +64,8 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 		while ((c = list_first(lists[i], struct sp_conn, by_deadline)) &&
 		       c->deadline_ns <= now) {
 			sp_pool_await_nothing(p, c);
-			log_debug("uid %u pid %d is too slow; closing its connection",
-				  (unsigned int)c->info.uid, (int)c->info.pid);
+			log_debug("%s is too slow; closing its connection",
+				  sp_conn_describe(c, who, sizeof(who)));
 			sp_conn_break(c);
 		}
 	}
@@ -202,29 +203,62 @@ static int identify(struct sp_pool *p, struct sp_conn *c, enum sp_scheme scheme)
 	return find_groups(c);
 }
 
-/* Enter it into the books. 0; -EUSERS; -ENOMEM. */
-static int enlist(struct sp_pool *p, struct sp_conn *c)
+/* Whoever reaches a network address can begin a handshake and leave it there: then the oldest of
+ * these goes, so that all of them together keep nobody from saying who it is. */
+static bool end_oldest_shaking(struct sp_pool *p, const struct quota_user *u)
 {
-	struct quota_user *u = quota_user_ref(&p->quota, c->info.uid);
+	list_for_each (i, &p->shaking) {
+		struct sp_conn *c = list_entry(i, struct sp_conn, by_deadline);
+
+		if (c->user == u && c->is_accepted && !c->info.has_creds && c->depth == 0) {
+			sp_conn_free(c);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A place for a connection of the user. 0, with c->user set; -EUSERS; -ENOMEM. */
+static int take_place(struct sp_pool *p, struct sp_conn *c, uid_t uid)
+{
+	struct quota_user *u = quota_user_ref(&p->quota, uid);
+	char who[SP_WHO_SIZE];
 
 	if (!u) {
 		return -ENOMEM;
 	}
-	if (!quota_take(&p->quota, u, QUOTA_CONNECTIONS, 1)) {
-		log_warning("uid %u has %zu of %zu connections, which is its share; turning away "
-			    "its pid %d",
-			    (unsigned int)u->uid, u->used[QUOTA_CONNECTIONS],
-			    p->quota.max[QUOTA_CONNECTIONS], (int)c->info.pid);
+	if (!quota_take(&p->quota, u, QUOTA_CONNECTIONS, 1) &&
+	    !(end_oldest_shaking(p, u) && quota_take(&p->quota, u, QUOTA_CONNECTIONS, 1))) {
+		log_warning("turning away %s: there are %zu connections of its user, which is the "
+			    "share of one of all %zu",
+			    sp_conn_describe(c, who, sizeof(who)), u->used[QUOTA_CONNECTIONS],
+			    p->quota.max[QUOTA_CONNECTIONS]);
 		quota_user_unref(&p->quota, u);
 		return -EUSERS;
 	}
+	c->user = u;
+	return 0;
+}
+
+static void give_place(struct sp_pool *p, struct sp_conn *c)
+{
+	quota_give(&p->quota, c->user, QUOTA_CONNECTIONS, 1);
+	c->user = quota_user_unref(&p->quota, c->user);
+}
+
+/* Enter it into the books. 0; -EUSERS; -ENOMEM. */
+static int enlist(struct sp_pool *p, struct sp_conn *c)
+{
+	int r = take_place(p, c, c->stream.tls ? QUOTA_UID_SHAKING : c->info.uid);
+
+	if (r < 0) {
+		return r;
+	}
 	if (map_set(&p->by_id, &c->info.id, sizeof(c->info.id), c, NULL) < 0) {
-		quota_give(&p->quota, u, QUOTA_CONNECTIONS, 1);
-		quota_user_unref(&p->quota, u);
+		give_place(p, c);
 		return -ENOMEM;
 	}
 	c->pool = p;
-	c->user = u;
 	list_append(&p->conns, &c->by_pool);
 	await(p, &p->shaking, c, SHAKE_NS);
 	return 0;
@@ -240,11 +274,22 @@ static int admit(struct sp_pool *p, struct sp_conn *c)
 
 int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c)
 {
+	struct quota_user *before = c->user;
+	int r;
+
 	if (!c->stream.tls) {
 		return 0; /* was asked for at the beginning */
 	}
 	sp_tls_identify(c->stream.tls, &c->info);
-	return admit(p, c);
+	r = admit(p, c);
+	if (r == 0) {
+		r = take_place(p, c, QUOTA_UID_CERTIFICATE);
+	}
+	if (r == 0) {
+		quota_give(&p->quota, before, QUOTA_CONNECTIONS, 1);
+		quota_user_unref(&p->quota, before);
+	}
+	return r;
 }
 
 static int begin(struct sp_pool *p, struct sp_conn *c, const struct sp_pool_join *join)
@@ -333,7 +378,6 @@ void sp_pool_leave(struct sp_pool *p, struct sp_conn *c)
 	list_unlink(&c->by_pool);
 	map_remove(&p->by_id, &c->info.id, sizeof(c->info.id));
 	p->n_up -= c->is_up;
-	quota_give(&p->quota, c->user, QUOTA_CONNECTIONS, 1);
-	c->user = quota_user_unref(&p->quota, c->user);
+	give_place(p, c);
 	c->pool = NULL;
 }

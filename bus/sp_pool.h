@@ -76,7 +76,8 @@ struct sp_conn *sp_pool_find(const struct sp_pool *p, uint64_t id);
 
 /* ---- for sp_conn.c ---- */
 
-/* TLS may have told who it is. 0; -EACCES: it is not admitted. */
+/* TLS may have told who it is. 0; -EACCES: it is not admitted; -EUSERS: the share is used up;
+ * -ENOMEM. */
 int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c);
 /* Forget the connection. */
 void sp_pool_leave(struct sp_pool *p, struct sp_conn *c);

@@ -360,13 +360,13 @@ ssize_t sp_tls_read(struct sp_tls *t, void *out, size_t size)
 			continue;
 		}
 		r = outcome(t, r);
-		if (r < 0 && n == 0) {
-			return r;
+		if (r == 0) {
+			r = sp_tls_flush(t);
 		}
-		if (r == 0 && sp_tls_flush(t) < 0) {
-			return n > 0 ? (ssize_t)n : t->error;
+		if (r < 0 && n > 0) {
+			break; /* it is met again, whether anything more comes or not */
 		}
-		return (ssize_t)n; /* an end is met again */
+		return r < 0 ? r : (ssize_t)n;
 	}
 	t->holds_input = true;
 	return (ssize_t)n;

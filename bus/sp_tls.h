@@ -32,7 +32,7 @@ ssize_t sp_tls_write(struct sp_tls *t, const struct iovec *iov, size_t n_iov);
 /* What is held. 0, -errno. */
 int sp_tls_flush(struct sp_tls *t);
 bool sp_tls_holds_output(const struct sp_tls *t);
-/* The last read left something that no poll will tell of. */
+/* The last read left something, bytes or the end, that no poll will tell of. */
 bool sp_tls_holds_input(const struct sp_tls *t);
 /* Why it failed, for people; NULL: it did not. */
 const char *sp_tls_failure(const struct sp_tls *t);

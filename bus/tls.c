@@ -238,11 +238,29 @@ static int load_authority(struct bus_tls *t, SSL_CTX *c, struct strbuf *errors)
 	return 0;
 }
 
+/* 0; 1 = out of date; -ENOMEM. Takes crl. */
+static int add_revoked(struct bus_tls *t, X509_STORE *store, X509_CRL *crl, struct strbuf *errors)
+{
+	int r = X509_STORE_add_crl(store, crl) == 1 ? 0 : -ENOMEM;
+
+	if (r == 0 && X509_CRL_get0_nextUpdate(crl) &&
+	    X509_cmp_time(X509_CRL_get0_nextUpdate(crl), NULL) < 0) {
+		complain(t, BUS_TLS_CRL, errors, "is out of date, so every peer is refused",
+			 "copy a fresh one, `xenmesh bus pki revoke` writes it");
+		r = 1;
+	}
+	X509_CRL_free(crl);
+	return r;
+}
+
+/* One list of each authority. */
 static int load_revoked(struct bus_tls *t, SSL_CTX *c, struct strbuf *errors)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(c);
 	X509_CRL *crl;
+	bool is_damaged;
 	BIO *pem;
+	int n = 0;
 	int r;
 
 	if (!t->files[BUS_TLS_CRL].path) {
@@ -252,25 +270,24 @@ static int load_revoked(struct bus_tls *t, SSL_CTX *c, struct strbuf *errors)
 	if (r < 0) {
 		return r;
 	}
-	crl = PEM_read_bio_X509_CRL(pem, NULL, refuse_password, NULL);
+	ERR_clear_error();
+	while (r >= 0 && (crl = PEM_read_bio_X509_CRL(pem, NULL, refuse_password, NULL))) {
+		int added = add_revoked(t, store, crl, errors);
+
+		r = added == 0 ? r : added;
+		n++;
+	}
+	is_damaged = r >= 0 && ERR_GET_REASON(ERR_get_error()) != PEM_R_NO_START_LINE;
 	BIO_free(pem);
-	if (!crl) {
-		ERR_clear_error();
+	ERR_clear_error();
+	if (n == 0 || is_damaged) {
 		complain(t, BUS_TLS_CRL, errors, "is no list in PEM",
 			 "copy crl.pem of the authority");
 		return -EINVAL;
 	}
-	if (X509_CRL_get0_nextUpdate(crl) &&
-	    X509_cmp_time(X509_CRL_get0_nextUpdate(crl), NULL) < 0) {
-		complain(t, BUS_TLS_CRL, errors, "is out of date, so every peer is refused",
-			 "copy a fresh one, `xenmesh bus pki revoke` writes it");
-		r = 1;
-	}
-	if (X509_STORE_add_crl(store, crl) != 1 ||
-	    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) != 1) {
+	if (X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) != 1) {
 		r = -ENOMEM;
 	}
-	X509_CRL_free(crl);
 	return r;
 }
 

@@ -4,10 +4,12 @@
  * and who is refused, when, and with which words.
  */
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "bus/codes.h"
 #include "bus/engine.h"
+#include "bus/sp_tls.h"
 #include "bus/tls.h"
 #include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
@@ -96,9 +98,9 @@ static void host_start(struct host *h)
 	pki_make(h->pki);
 }
 
-static void host_listen(struct host *h)
+/* Takes tls. */
+static void host_listen_with(struct host *h, struct bus_tls *tls)
 {
-	struct bus_tls *tls = pki_files(h->pki, "server");
 	const struct bus_socket_options options = { .max_message = 1 << 20,
 						    .queue = 100,
 						    .tls = tls };
@@ -109,6 +111,11 @@ static void host_listen(struct host *h)
 	CU_ASSERT_EQUAL(bus_engine_sp.open(&h->rep, h->loop, BUS_REP, &options, &handler, h), 0);
 	CU_ASSERT_EQUAL(bus_engine_sp.listen(h->rep, h->url), 0);
 	bus_tls_unref(tls);
+}
+
+static void host_listen(struct host *h)
+{
+	host_listen_with(h, pki_files(h->pki, "server"));
 }
 
 static void host_stop(struct host *h)
@@ -472,7 +479,129 @@ static void test_no_tls(void)
 	host_stop(&h);
 }
 
+/* Handshakes that are begun and left: they keep nobody out, and nobody who is in. */
+static void test_many_without_tls(void)
+{
+	enum { N = 200, FILES = 640 }; /* 160 connections: 80 of these at most */
+	struct rlimit files, low;
+	struct client c, late;
+	struct host h;
+	int fds[N];
+	uint8_t byte;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	low = (struct rlimit){ FILES, files.rlim_max };
+	setrlimit(RLIMIT_NOFILE, &low);
+	host_start(&h);
+	host_listen(&h);
+	client_start(&c, &h, pki_files(h.pki, "operator"), h.url);
+	CU_ASSERT(pings(&c, 10));
+	for (size_t i = 0; i < N; i++) {
+		fds[i] = bus_tcp_connect(h.port);
+		sd_event_run(h.loop, 0);
+	}
+	client_start(&late, &h, pki_files(h.pki, "admin"), h.url);
+	CU_ASSERT(pings(&late, 10));
+	CU_ASSERT(pings(&c, 10));
+	CU_ASSERT_EQUAL(c.n_down, 0);
+	CU_ASSERT_PTR_NULL(strstr(last_log, "turning away"));
+	CU_ASSERT_EQUAL(recv(fds[0], &byte, 1, MSG_DONTWAIT), 0);
+	CU_ASSERT_EQUAL(recv(fds[N - 1], &byte, 1, MSG_DONTWAIT), -1);
+	for (size_t i = 0; i < N; i++) {
+		close(fds[i]);
+	}
+	client_stop(&late);
+	client_stop(&c);
+	host_stop(&h);
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* What is wrong behind good bytes is told, though the socket has no more to read. */
+static void test_damage_behind_data(void)
+{
+	static const uint8_t junk[32] = { 0x17, 3, 3, 0, 27 };
+	struct sp_tls *server = NULL, *client = NULL;
+	const struct iovec hello = { (void *)"hello", 5 };
+	struct bus_tls *tls, *other;
+	struct host h;
+	char buffer[100];
+	int fds[2], n = 0;
+
+	host_start(&h);
+	tls = pki_files(h.pki, "server");
+	other = pki_files(h.pki, "operator");
+	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	CU_ASSERT_EQUAL(sp_tls_new(&server, tls, fds[0], NULL), 0);
+	CU_ASSERT_EQUAL(sp_tls_new(&client, other, fds[1], "localhost"), 0);
+	for (int i = 0; i < 10 && n < 2; i++) {
+		n = sp_tls_shake(client) + sp_tls_shake(server);
+	}
+	CU_ASSERT_EQUAL(n, 2);
+	CU_ASSERT_EQUAL(sp_tls_write(client, &hello, 1), 5);
+	CU_ASSERT_EQUAL(send(fds[1], junk, sizeof(junk), MSG_NOSIGNAL), sizeof(junk));
+	CU_ASSERT_EQUAL(sp_tls_read(server, buffer, sizeof(buffer)), 5);
+	CU_ASSERT(sp_tls_holds_input(server));
+	CU_ASSERT(sp_tls_read(server, buffer, sizeof(buffer)) < 0);
+	sp_tls_free(client);
+	sp_tls_free(server);
+	close(fds[0]);
+	close(fds[1]);
+	bus_tls_unref(tls);
+	bus_tls_unref(other);
+	host_stop(&h);
+}
+
 /* ---- the files ---- */
+
+/* DIR/NAME of both authorities in one file of h's. */
+static void join_files(const struct host *h, const char *name, const char *joined)
+{
+	const char *const dirs[] = { h->pki, h->other_pki };
+	char path[256];
+	FILE *out;
+
+	snprintf(path, sizeof(path), "%s/%s", h->pki, joined);
+	out = fopen(path, "we");
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		_cleanup_(xfreep) char *text = NULL;
+
+		snprintf(path, sizeof(path), "%s/%s", dirs[i], name);
+		text = bus_tls_text(path);
+		fprintf(out, "%s\n", text ? text : "");
+	}
+	fclose(out);
+}
+
+/* While one authority takes the place of another, peers have certificates of either, and both have
+ * lists of what they took back. */
+static void test_two_authorities(void)
+{
+	struct bus_tls *tls;
+	struct client c;
+	struct host h;
+
+	host_start(&h);
+	pki_make(h.other_pki);
+	CU_ASSERT_EQUAL(PKI(cmd_bus_pki_revoke, "operator", "--dir", h.other_pki), 0);
+	join_files(&h, "ca.crt", "both.crt");
+	join_files(&h, "crl.pem", "both.pem");
+	tls = pki_files(h.pki, "server");
+	set_file(tls, BUS_TLS_CA, h.pki, "both.crt");
+	set_file(tls, BUS_TLS_CRL, h.pki, "both.pem");
+	host_listen_with(&h, tls);
+	tls = pki_files(h.other_pki, "admin");
+	set_file(tls, BUS_TLS_CA, h.pki, "ca.crt");
+	set_file(tls, BUS_TLS_CRL, h.pki, "crl.pem");
+	client_start(&c, &h, tls, h.url);
+	CU_ASSERT(pings(&c, 10));
+	client_stop(&c);
+	h.n_messages = 0;
+	tls = pki_files(h.other_pki, "operator");
+	set_file(tls, BUS_TLS_CA, h.pki, "ca.crt");
+	set_file(tls, BUS_TLS_CRL, h.pki, "crl.pem");
+	REFUSED(&h, tls, h.url, "certificate revoked");
+	host_stop(&h);
+}
 
 static void expect_complaint(struct bus_tls *tls, const char *text)
 {
@@ -501,6 +630,7 @@ static void test_bad_files(void)
 	char path[256];
 	struct bus_tls *tls;
 	struct host h;
+	FILE *crl;
 
 	host_start(&h);
 	expect_complaint(with_file(&h, BUS_TLS_KEY, "none"), "test.conf:12: key ");
@@ -512,6 +642,12 @@ static void test_bad_files(void)
 	expect_complaint(with_file(&h, BUS_TLS_KEY, "operator/operator.key"),
 			 "does not belong to the certificate in cert; copy NAME.crt and NAME.key");
 	expect_complaint(with_file(&h, BUS_TLS_CRL, "ca.crt"), "test.conf:13: crl ");
+	snprintf(path, sizeof(path), "%s/crl.pem", h.pki);
+	crl = fopen(path, "ae");
+	fprintf(crl, "-----BEGIN X509 CRL-----\n?\n-----END X509 CRL-----\n");
+	fclose(crl);
+	expect_complaint(pki_files(h.pki, "admin"), "is no list in PEM");
+	CU_ASSERT_EQUAL(PKI(cmd_bus_pki_revoke, "observer", "--dir", h.pki), 0);
 	snprintf(path, sizeof(path), "%s/admin/admin.key", h.pki);
 	CU_ASSERT_EQUAL(chmod(path, 0644), 0);
 	expect_complaint(pki_files(h.pki, "admin"), "has mode 0644, others than its owner");
@@ -599,6 +735,9 @@ int main(void)
 		UNIT_TEST(test_roles_that_are_none),
 		UNIT_TEST(test_revoked),
 		UNIT_TEST(test_no_tls),
+		UNIT_TEST(test_many_without_tls),
+		UNIT_TEST(test_damage_behind_data),
+		UNIT_TEST(test_two_authorities),
 		UNIT_TEST(test_bad_files),
 		UNIT_TEST(test_renewal),
 		UNIT_TEST(test_no_files),
