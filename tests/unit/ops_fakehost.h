@@ -16,7 +16,7 @@
 #include "services/ops/core/names.h"
 #include "services/ops/core/pb.h"
 
-#define FAKE_DOMAINS 64
+#define FAKE_DOMAINS 128
 
 struct fakedomain {
 	bool exists;
@@ -40,6 +40,7 @@ struct fakehost {
 
 	/* How it behaves. */
 	bool is_holding;	 /* workers wait for fakehost_release() */
+	bool is_ask_holding;	 /* those do that ask a guest to end */
 	bool is_silent;		 /* domains are told in tables only */
 	bool is_not_spawning;	 /* requests for workers are not answered */
 	bool has_no_workers;	 /* spawning fails */
@@ -371,6 +372,12 @@ static inline void fakeworker_count(struct fakeworker *w)
 	}
 }
 
+static inline bool fakeworker_asks(const struct fakeworker *w)
+{
+	return w->request->body_case == XENMESH__HOST__TO_WORKER__BODY_ACT &&
+	       (w->request->act->action == ACT_SHUTDOWN || w->request->act->action == ACT_REBOOT);
+}
+
 static inline int fakeworker_on_message(struct link *l _unused_, const ProtobufCMessage *base,
 					int fd _unused_, void *userdata)
 {
@@ -392,7 +399,7 @@ static inline int fakeworker_on_message(struct link *l _unused_, const ProtobufC
 	if (h->is_worker_dying) {
 		return -EPIPE;
 	}
-	if (!h->is_holding) {
+	if (!h->is_holding && !(h->is_ask_holding && fakeworker_asks(w))) {
 		fakeworker_work(w);
 		h->n_at_work--;
 		w->request = pb_free((ProtobufCMessage *)w->request);

@@ -24,7 +24,7 @@ static void test_engine__starts(void)
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 1);
 	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->task, "");
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
-	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+	CU_ASSERT_EQUAL(f.core->engine.acting.n, 0);
 }
 
 static void test_engine__starts_paused(void)
@@ -158,7 +158,7 @@ static void test_engine__asks_again_when_asking_fails(void)
 	WAIT(&f, f.host.n_asks >= 4);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
 	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_RUNNING);
-	WAIT(&f, f.core->engine.n_workers == 0); /* the pause holds no place */
+	WAIT(&f, f.core->engine.asking.n == 0); /* the pause holds no place */
 	f.host.fail_code = 0;
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
@@ -421,7 +421,7 @@ static void test_engine__dead_worker_fails_the_operation(void)
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_INTERNAL);
 	CU_ASSERT(ops_has_message(&f, id, "worker died"));
 	WAIT(&f, f.host.n_resyncs > 0);
-	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+	CU_ASSERT_EQUAL(f.core->engine.acting.n, 0);
 }
 
 static void test_engine__no_worker_fails_the_operation(void)
@@ -435,7 +435,7 @@ static void test_engine__no_worker_fails_the_operation(void)
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);
 	CU_ASSERT(ops_has_message(&f, id, "no worker program"));
-	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+	CU_ASSERT_EQUAL(f.core->engine.acting.n, 0);
 }
 
 /* ---- the host process comes and goes ---- */
@@ -572,7 +572,7 @@ static void test_engine__different_vms_in_parallel_but_bounded(void)
 		CU_ASSERT_EQUAL(ops_state(&f, ids[i]), TASK_DONE);
 	}
 	CU_ASSERT_EQUAL(f.host.n_max_at_work, 4);
-	CU_ASSERT_EQUAL(f.core->engine.n_workers, 0);
+	CU_ASSERT_EQUAL(f.core->engine.acting.n, 0);
 }
 
 static void test_engine__guests_ending_hold_no_places(void)
@@ -596,6 +596,43 @@ static void test_engine__guests_ending_hold_no_places(void)
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_is_ended(&f, shutdown));
 	CU_ASSERT_EQUAL(ops_state(&f, shutdown), TASK_DONE);
+}
+
+/* The guests do not even acknowledge: their workers wait for a minute. */
+static void test_engine__deaf_guests_delay_nobody(void)
+{
+	enum { N = 100 };
+	_cleanup_(ops_tear_down) struct ops_fixture f;
+	struct ops_id asked[N], other;
+	char uuid[37], name[16];
+
+	ops_set_up_stopped(&f);
+	f.max_workers = 1;
+	for (int i = 0; i < N; i++) {
+		many_uuid(i, uuid);
+		snprintf(name, sizeof(name), "vm%d", i);
+		fakehost_add(&f.host, uuid, name, POWER_RUNNING);
+	}
+	ops_start(&f);
+	WAIT(&f, f.core->host.is_connected);
+	f.host.is_ask_holding = true;
+	for (int i = 0; i < N; i++) {
+		many_uuid(i, uuid);
+		snprintf(asked[i].text, sizeof(asked[i].text), "%s",
+			 ops_submit(&f, TASK_SHUTDOWN, uuid, 2, false, false));
+	}
+	WAIT(&f, f.host.n_asks == OPS_ASKING_MAX);
+	ops_define(&f, ops_config(UUID_B, "db"));
+	other = ops_order(&f, TASK_START, UUID_B);
+	WAIT(&f, ops_is_ended(&f, other));
+	CU_ASSERT_EQUAL(ops_state(&f, other), TASK_DONE);
+	CU_ASSERT_EQUAL(f.host.n_asks, OPS_ASKING_MAX); /* the others wait in line for that */
+	for (int i = 0; i < N; i++) {
+		WAIT(&f, ops_is_ended(&f, asked[i]));
+		CU_ASSERT(ops_has_message(&f, asked[i], "did not end within 2 s"));
+	}
+	CU_ASSERT_EQUAL(f.host.n_asks, N); /* each had its time */
+	CU_ASSERT_EQUAL(f.core->engine.asking.n, 0);
 }
 
 static void test_engine__queue_is_bounded(void)
@@ -751,6 +788,7 @@ int main(void)
 		UNIT_TEST(test_engine__one_at_a_time_on_a_vm),
 		UNIT_TEST(test_engine__different_vms_in_parallel_but_bounded),
 		UNIT_TEST(test_engine__guests_ending_hold_no_places),
+		UNIT_TEST(test_engine__deaf_guests_delay_nobody),
 		UNIT_TEST(test_engine__queue_is_bounded),
 		UNIT_TEST(test_engine__refuses_what_does_not_fit),
 		UNIT_TEST(test_engine__waits_for_memory_being_freed),

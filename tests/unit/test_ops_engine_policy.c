@@ -73,6 +73,53 @@ static void test_engine__breaks_a_boot_loop(void)
 	CU_ASSERT_EQUAL(f.host.n_creates, 2);
 }
 
+/* A restart of ops neither shortens the delay nor begins it anew. */
+static void test_engine__delay_outlives_a_restart(void)
+{
+	WITH_OPS(f);
+	uint64_t began_ns;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start(&f, UUID_A);
+	f.core->engine.waits.reboot_delay_ms = 1500;
+	began_ns = clock_boot_ns();
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	for (int i = 0; i < 3; i++) {
+		WAIT(&f, ops_vm(&f, UUID_A)->task[0]);
+		ops_run_for(&f, 100);
+		CU_ASSERT_EQUAL(f.host.n_creates, 1);
+		ops_stop(&f);
+		ops_start(&f);
+		f.core->engine.waits.reboot_delay_ms = 60000; /* of others; this one has its own */
+	}
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2);
+	CU_ASSERT(clock_boot_ns() - began_ns >= 1500 * NSEC_PER_MSEC);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
+}
+
+static void test_engine__reason_outlives_a_restart(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+
+	c->on_crash = ACTION_RESTART;
+	ops_define(&f, c);
+	start(&f, UUID_A);
+	f.host.is_holding = true;
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);
+	WAIT(&f, fakehost_worker(&f.host));
+	ops_stop(&f); /* in the middle of the destroy */
+	f.host.is_holding = false;
+	CU_ASSERT(fakehost_release(&f.host));
+	ops_start(&f);
+	WAIT(&f, strstr(ops_vm(&f, UUID_A)->last_error, "and is not restarted"));
+	WAIT(&f, !vms_get(&f.core->vms, UUID_A)->queue);
+	ops_stop(&f); /* and after it */
+	ops_start(&f);
+	CU_ASSERT_PTR_NOT_NULL(strstr(ops_vm(&f, UUID_A)->last_error, "and is not restarted"));
+}
+
 static void test_engine__ignores_unmanaged_and_suspended(void)
 {
 	WITH_OPS(f);
@@ -212,6 +259,8 @@ int main(void)
 		UNIT_TEST(test_engine__follows_on_poweroff),
 		UNIT_TEST(test_engine__follows_on_reboot),
 		UNIT_TEST(test_engine__breaks_a_boot_loop),
+		UNIT_TEST(test_engine__delay_outlives_a_restart),
+		UNIT_TEST(test_engine__reason_outlives_a_restart),
 		UNIT_TEST(test_engine__ignores_unmanaged_and_suspended),
 		UNIT_TEST(test_engine__late_shutdown_is_not_restarted),
 		UNIT_TEST(test_engine__policy_does_not_hammer),

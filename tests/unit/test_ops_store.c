@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "libcommon/clock.h"
@@ -78,6 +79,18 @@ static void install_shim(void)
 	shim.zName = "shim";
 	shim.xOpen = shim_open;
 	sqlite3_vfs_register(&shim, 1);
+}
+
+/* ---- a wall clock that steps ---- */
+
+static int64_t real_step_s;
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+	int r = (int)syscall(SYS_clock_gettime, id, t);
+
+	t->tv_sec += id == CLOCK_REALTIME ? real_step_s : 0;
+	return r;
 }
 
 /* ---- helpers ---- */
@@ -297,6 +310,13 @@ static void test_store__rolls_back(void)
 	CU_ASSERT_EQUAL(vms_of(s).n, 1);
 }
 
+static int see_until(const struct store_task *task, void *userdata)
+{
+	CU_ASSERT_EQUAL(task->until_ns, *(const uint64_t *)userdata);
+	CU_ASSERT_STRING_EQUAL(task->note, "why");
+	return 0;
+}
+
 static void test_store__answers_once(void)
 {
 	WITH_DIR(dir);
@@ -309,14 +329,84 @@ static void test_store__answers_once(void)
 	CU_ASSERT_EQUAL(find(s, id_b, print_a), 1);
 	s = reopen(s, dir);
 	CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
-	CU_ASSERT_EQUAL(store_purge_answers(s, clock_real_ns()), 0);
+	CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns()), 0);
 	CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
-	CU_ASSERT_EQUAL(store_purge_answers(s, clock_real_ns() + 601 * NSEC_PER_SEC), 0);
+	CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns() + 601 * NSEC_PER_SEC), 0);
 	CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
-	CU_ASSERT_EQUAL(save(s, id_a, print_a, CODE_OK), 0);
-	/* from the future: the clock was put back */
-	CU_ASSERT_EQUAL(store_purge_answers(s, clock_real_ns() - 601 * NSEC_PER_SEC), 0);
-	CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
+}
+
+static void test_store__answers_outlive_steps_of_the_clock(void)
+{
+	static const int64_t steps[] = { 86400, -86400, 700, -700 };
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = reopen(NULL, dir);
+
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		CU_ASSERT_EQUAL(save(s, id_a, print_a, CODE_OK), 0);
+		real_step_s = steps[i];
+		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns()), 0);
+		CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
+		s = reopen(s, dir);
+		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns() + 599 * NSEC_PER_SEC), 0);
+		CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
+		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns() + 601 * NSEC_PER_SEC), 0);
+		CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
+	}
+	real_step_s = 0;
+}
+
+static void execute(const char *dir, const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/ops.db", dir);
+	CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+	CU_ASSERT_EQUAL(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+/* Answers of another boot have another clock, those of the first schema had the wall clock. */
+static void test_store__answers_outlive_a_boot(void)
+{
+	static const char *const boots[] = {
+		"UPDATE answers SET boot = 'other', time_ns = 1",
+		"UPDATE answers SET boot = 'other', time_ns = 9000000000000000000",
+		"UPDATE answers SET boot = '', time_ns = 1700000000000000000",
+	};
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = reopen(NULL, dir);
+
+	for (size_t i = 0; i < ARRAY_LEN(boots); i++) {
+		CU_ASSERT_EQUAL(save(s, id_a, print_a, CODE_OK), 0);
+		s = store_close(s);
+		execute(dir, boots[i]);
+		s = reopen(NULL, dir);
+		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns()), 0);
+		CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
+		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns() + 601 * NSEC_PER_SEC), 0);
+		CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
+	}
+}
+
+/* Waits of this boot stay, those of another mean nothing. */
+static void test_store__tasks_of_another_boot_wait_no_more(void)
+{
+	const struct store_task task = { .id = "t",
+					 .until_ns = 4711,
+					 .note = "why",
+					 .task = (const uint8_t *)"x",
+					 .task_len = 1 };
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = reopen(NULL, dir);
+
+	CU_ASSERT_EQUAL(store_task_put(s, &task), 0);
+	s = reopen(s, dir);
+	CU_ASSERT_EQUAL(store_task_each(s, see_until, &(uint64_t){ 4711 }), 0);
+	s = store_close(s);
+	execute(dir, "UPDATE tasks SET boot = 'other'");
+	s = reopen(NULL, dir);
+	CU_ASSERT_EQUAL(store_task_each(s, see_until, &(uint64_t){ 0 }), 0);
 }
 
 static void test_store__answer_and_change_are_one(void)
@@ -582,6 +672,9 @@ int main(void)
 		UNIT_TEST(test_store__keeps_tasks_in_order),
 		UNIT_TEST(test_store__rolls_back),
 		UNIT_TEST(test_store__answers_once),
+		UNIT_TEST(test_store__answers_outlive_steps_of_the_clock),
+		UNIT_TEST(test_store__answers_outlive_a_boot),
+		UNIT_TEST(test_store__tasks_of_another_boot_wait_no_more),
 		UNIT_TEST(test_store__answer_and_change_are_one),
 		UNIT_TEST(test_store__refusals_change_nothing),
 		UNIT_TEST(test_store__survives_a_full_disk),

@@ -70,11 +70,12 @@ static void restore_errors(struct core *c)
 	list_for_each (i, &c->tasks.by_age) {
 		struct task *task = list_entry(i, struct task, by_age);
 		struct vm *vm = vms_get(&c->vms, task->vm);
-		bool is_failed = task->state == TASK_FAILED;
+		const char *why = task->state == TASK_FAILED ? task->message
+				  : task->note[0]	     ? task->note
+							     : NULL;
 
-		if (vm && task_is_ended(task) && (is_failed || vm->last_error)) {
-			vms_set_operation(vm, vm->queue, vm->task_id,
-					  is_failed ? task->message : NULL);
+		if (vm && task_is_ended(task) && (why || vm->last_error)) {
+			vms_set_operation(vm, vm->queue, vm->task_id, why);
 		}
 	}
 }

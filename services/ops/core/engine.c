@@ -35,16 +35,24 @@ static struct operation *current(const struct queue *q)
 
 /* ---- turns and places ---- */
 
+static void admit(struct lane *lane)
+{
+	struct operation *op;
+
+	while (lane->n < lane->max &&
+	       (op = list_first(&lane->waiting, struct operation, in_line))) {
+		list_unlink(&op->in_line);
+		operation_go_on(op);
+	}
+}
+
 static int on_kick(sd_event_source *s _unused_, void *userdata)
 {
 	struct engine *e = userdata;
 	struct operation *op;
 
-	while (e->n_workers < e->max_workers &&
-	       (op = list_first(&e->waiting, struct operation, in_line))) {
-		list_unlink(&op->in_line);
-		operation_go_on(op);
-	}
+	admit(&e->acting);
+	admit(&e->asking);
 	list_for_each_safe (i, &e->queues) {
 		op = head(list_entry(i, struct queue, list));
 		if (op && !op->is_begun) {
@@ -65,31 +73,28 @@ static void kick(struct engine *e)
 
 bool engine_take_place(struct engine *e, struct operation *op)
 {
+	struct lane *lane = op->phase == PHASE_ASK ? &e->asking : &e->acting;
 	bool is_urgent = op->phase == PHASE_DESTROY; /* it frees what others wait for */
 
-	if (e->n_workers < e->max_workers) {
-		list_unlink(&op->in_line);
-		op->has_place = true;
-		e->n_workers++;
+	list_unlink(&op->in_line);
+	if (lane->n < lane->max) {
+		op->lane = lane;
+		lane->n++;
 		return true;
 	}
-	if (!list_is_linked(&op->in_line)) {
-		list_append(is_urgent && !list_is_empty(&e->waiting) ? e->waiting.next
-								     : &e->waiting,
-			    &op->in_line);
-	}
+	list_append(is_urgent ? lane->waiting.next : &lane->waiting, &op->in_line);
 	return false;
 }
 
 void engine_leave_place(struct engine *e, struct operation *op)
 {
 	list_unlink(&op->in_line);
-	if (op->has_place) {
-		op->has_place = false;
-		e->n_workers--;
-		if (!list_is_empty(&e->waiting)) {
+	if (op->lane) {
+		op->lane->n--;
+		if (!list_is_empty(&op->lane->waiting)) {
 			kick(e);
 		}
+		op->lane = NULL;
 	}
 }
 
@@ -352,8 +357,7 @@ static void follow_policy(struct engine *e, struct vm *vm, const struct policy_d
 	struct task *task = tasks_new(e->tasks, kind, vm->uuid, vm_name(vm),
 				      &(struct task_origin){ .client = "policy" });
 	_cleanup_(trace_leave) struct trace_scope scope;
-	struct operation *op;
-	bool is_saved;
+	uint64_t delay_ms = decision->delay_ms;
 
 	trace_enter(&scope, task ? task->traceparent : NULL, task ? task->id : NULL);
 	if (!task) {
@@ -361,7 +365,16 @@ static void follow_policy(struct engine *e, struct vm *vm, const struct policy_d
 		return;
 	}
 	task->target_domid = (int32_t)d->domid;
-	is_saved = task_save_soon(task); /* else the host shows the cause after a restart, too */
+	if (delay_ms) {
+		delay_ms = e->waits.reboot_delay_ms ? e->waits.reboot_delay_ms : delay_ms;
+		task->until_ns = clock_boot_ns() + delay_ms * NSEC_PER_MSEC;
+	}
+	snprintf(task->note, sizeof(task->note), "%s", decision->note);
+	if (!task_save_soon(task) && !task->note[0]) {
+		/* After a restart the host shows the cause still. */
+		snprintf(task->note, sizeof(task->note), "%.*s", (int)sizeof(task->note) - 1,
+			 store_error(e->store));
+	}
 	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "VM", vm->uuid }),
 		   "domain %u of %s has shut down: %s", d->domid, vm_name(vm),
 		   decision->note[0]		 ? decision->note
@@ -370,14 +383,7 @@ static void follow_policy(struct engine *e, struct vm *vm, const struct policy_d
 	vm->policy_domid = (int32_t)d->domid;
 	e->n_policy++;
 	tasks_show(task);
-	op = enqueue(e, task);
-	if (op) {
-		op->delay_ms = decision->delay_ms && e->waits.reboot_delay_ms
-				       ? e->waits.reboot_delay_ms
-				       : decision->delay_ms;
-		snprintf(op->note, sizeof(op->note), "%s",
-			 decision->note[0] || is_saved ? decision->note : store_error(e->store));
-	}
+	enqueue(e, task);
 }
 
 void engine_consider_policy(struct engine *e, const char *uuid)
@@ -464,7 +470,10 @@ int engine_init(struct engine *e)
 
 	e->waits = waits;
 	list_init(&e->queues);
-	list_init(&e->waiting);
+	list_init(&e->acting.waiting);
+	list_init(&e->asking.waiting);
+	e->acting.max = e->max_workers;
+	e->asking.max = OPS_ASKING_MAX;
 	return loop_ticker_new(&e->ticker, e->loop, USEC_PER_SEC, on_tick, e);
 }
 
@@ -486,5 +495,6 @@ void engine_stats(const struct engine *e, bus_stat_fn fn, void *userdata)
 	fn("operations.begun", e->n_operations, userdata);
 	fn("operations.policy", e->n_policy, userdata);
 	fn("operations.recovered", e->n_recovered, userdata);
-	fn("operations.workers", e->n_workers, userdata);
+	fn("operations.workers", e->acting.n, userdata);
+	fn("operations.asking", e->asking.n, userdata);
 }

@@ -2,7 +2,9 @@
 #pragma once
 /*
  * Runs operations: one at a time on a VM, in the order of the calls; different
- * VMs in parallel, with a bound on workers.  Also decides what happens to
+ * VMs in parallel, with a bound on workers.  Those that ask a guest to end do
+ * nothing but wait for its answer, up to a minute: they are bounded apart, so
+ * that guests which do not answer delay nobody else.  Also decides what happens to
  * managed domains that shut down by themselves (policy.h) and what became of
  * operations that were under way when ops was killed.
  *
@@ -26,6 +28,12 @@ struct engine_waits {
 	uint64_t reboot_delay_ms; /* replaces the policy's when not 0 */
 };
 
+/* Workers at work at once, and the operations that wait for one's place. */
+struct lane {
+	unsigned int n, max;
+	struct list waiting;
+};
+
 struct engine {
 	sd_event *loop;
 	struct store *store;
@@ -34,13 +42,12 @@ struct engine {
 	struct host *host;
 	struct hostlink *hostlink; /* set before the loop runs */
 	struct memory *memory;
-	unsigned int max_workers;
+	unsigned int max_workers; /* beside those that ask */
 	struct engine_waits waits;
 
 	/* private */
-	unsigned int n_workers;
-	struct list queues;  /* struct queue */
-	struct list waiting; /* operations that wait for a worker */
+	struct lane acting, asking;
+	struct list queues; /* struct queue */
 	sd_event_source *kick;
 	struct loop_ticker *ticker;
 	bool is_policy_due; /* there was no memory for a policy; try again */

@@ -15,6 +15,7 @@
 
 #define OPS_WORKERS_DEFAULT 4 /* at work at once; xenopsd's pool has the same size */
 #define OPS_WORKERS_MAX	    64
+#define OPS_ASKING_MAX	    64 /* more, that only wait for a guest's answer; 2 MiB each */
 
 #define OPS_TASKS_KEPT	      1000   /* ended tasks that stay visible ... */
 #define OPS_TASK_KEPT_S	      3600   /* ... and for how long at most */

@@ -73,8 +73,8 @@ void operation_end(struct operation *op, int state, int code, const char *format
 	task->domid = vm_domid(op->vm);
 	if (state == TASK_FAILED) {
 		last_error = text;
-	} else if (op->note[0]) {
-		snprintf(text, sizeof(text), "%s", op->note); /* a task that is done tells none */
+	} else if (task->note[0]) {
+		snprintf(text, sizeof(text), "%s", task->note); /* a task that is done tells none */
 		last_error = text;
 	}
 	engine_operation_ended(e, op, last_error);
@@ -168,21 +168,34 @@ static void set_progress(struct operation *op, double in_phase)
 
 static void want_worker(struct operation *op);
 
+static uint64_t guest_ms_left(const struct operation *op)
+{
+	uint64_t until_ns = op->task->until_ns;
+
+	return (until_ns - MIN(clock_boot_ns(), until_ns)) / NSEC_PER_MSEC;
+}
+
+/* The guest's time begins when it is about to be asked, and goes on over a restart of ops. */
+static void start_guest_time(struct operation *op)
+{
+	struct task *task = op->task;
+	uint64_t latest_ns = clock_boot_ns() + task->timeout_s * NSEC_PER_SEC;
+
+	task->until_ns = task->until_ns ? MIN(task->until_ns, latest_ns) : latest_ns;
+}
+
 static void enter_guest(struct operation *op)
 {
-	uint64_t now = clock_boot_ns();
-
 	if (is_guest_ended(op)) {
 		operation_next(op);
 		return;
 	}
+	start_guest_time(op);
 	if (op->task->phase != PHASE_GUEST) { /* if it fails, the guest may be asked twice */
 		op->task->phase = PHASE_GUEST;
 		task_save(op->task);
 	}
-	operation_set_step(op, STEP_GUEST,
-			   1 + (op->guest_until_ns - MIN(now, op->guest_until_ns)) / NSEC_PER_MSEC,
-			   phase_text(op));
+	operation_set_step(op, STEP_GUEST, 1 + guest_ms_left(op), phase_text(op));
 }
 
 void operation_enter(struct operation *op, enum operation_phase phase)
@@ -280,11 +293,6 @@ static void settle_time_over(struct operation *op)
 	op->is_asked_again = true;
 	hostlink_resync(op->engine->hostlink, "an operation ended");
 	operation_set_step(op, STEP_SETTLE, op->engine->waits.settle_ms, NULL);
-}
-
-static uint64_t guest_ms_left(const struct operation *op)
-{
-	return (op->guest_until_ns - MIN(clock_boot_ns(), op->guest_until_ns)) / NSEC_PER_MSEC;
 }
 
 /* The guest keeps its time, whatever happened to the worker. */
@@ -561,8 +569,14 @@ static void want_worker(struct operation *op)
 		return;
 	}
 	if (!engine_take_place(e, op)) {
-		operation_set_step(op, STEP_PLACE, 0, "waiting for other operations");
+		operation_set_step(
+			op, STEP_PLACE,
+			op->phase == PHASE_ASK && op->task->until_ns ? 1 + guest_ms_left(op) : 0,
+			"waiting for other operations");
 		return;
+	}
+	if (op->phase == PHASE_ASK) {
+		start_guest_time(op);
 	}
 	operation_set_step(op, STEP_SPAWN, 0, "starting a worker");
 	r = workerlink_new(&op->worker, e->loop, e->hostlink, op->task->traceparent,
@@ -585,11 +599,6 @@ void operation_go_on(struct operation *op)
 
 /* ---- the beginning ---- */
 
-static void set_guest_time(struct operation *op)
-{
-	op->guest_until_ns = clock_boot_ns() + op->task->timeout_s * NSEC_PER_SEC;
-}
-
 /* The host is known: the first phase, or the end already. */
 static void first_phase(struct operation *op)
 {
@@ -611,7 +620,7 @@ static void first_phase(struct operation *op)
 	}
 	state = vm_power_state(op->vm);
 	task->target_domid = vm_domid(op->vm);
-	set_guest_time(op);
+	task->until_ns = 0;
 	switch (task->kind) {
 	case TASK_START:
 		operation_enter(op, PHASE_CREATE);
@@ -645,8 +654,20 @@ static void begin_with_host(struct operation *op)
 	}
 }
 
+/* What is left of a restart's delay, also after a restart of ops. */
+static uint64_t delay_ms(const struct operation *op)
+{
+	uint64_t now = clock_boot_ns(), until_ns = op->task->until_ns;
+
+	if (op->task->kind != TASK_POLICY_RESTART || op->is_recovered || until_ns <= now) {
+		return 0;
+	}
+	return MIN(1 + (until_ns - now) / NSEC_PER_MSEC, OPS_REBOOT_DELAY_MS);
+}
+
 void operation_begin(struct operation *op)
 {
+	uint64_t wait_ms = delay_ms(op);
 	char text[96];
 	_cleanup_(trace_leave) struct trace_scope scope;
 
@@ -657,11 +678,11 @@ void operation_begin(struct operation *op)
 		return;
 	}
 	task_set_running(op->task);
-	if (op->delay_ms) {
+	if (wait_ms) {
 		snprintf(text, sizeof(text),
 			 "waiting %llu s, because the guest reboots so soon after its start",
-			 (unsigned long long)op->delay_ms / 1000);
-		operation_set_step(op, STEP_DELAY, op->delay_ms, text);
+			 (unsigned long long)(wait_ms + 999) / 1000);
+		operation_set_step(op, STEP_DELAY, wait_ms, text);
 		return;
 	}
 	begin_with_host(op);
@@ -735,6 +756,7 @@ static int on_timer(sd_event_source *s _unused_, uint64_t usec _unused_, void *u
 	case STEP_WORKER:
 		worker_time_over(op);
 		break;
+	case STEP_PLACE:
 	case STEP_GUEST:
 		guest_time_over(op);
 		break;

@@ -23,6 +23,7 @@
 #include "services/ops/core/workerlink.h"
 
 struct engine;
+struct lane;
 
 /* Numbers are in the journal. */
 enum operation_phase {
@@ -61,12 +62,11 @@ struct operation {
 	enum operation_step step;
 	sd_event_source *timer; /* of the step */
 	uint64_t until_ns;	/* of a wait that spans steps, CLOCK_BOOTTIME; 0 = none yet */
-	bool is_begun, is_recovered, has_place;
-	bool is_force_due;   /* the guest had its time: destroy it */
-	bool is_asked_again; /* in SETTLE: the host process was asked for everything */
-	bool is_stopping;    /* in WORKER: it was told to, and has a limited time for it */
-	uint64_t delay_ms;   /* before it begins */
-	uint64_t guest_until_ns;
+	bool is_begun, is_recovered;
+	struct lane *lane;	 /* where it has a worker's place; NULL = it has none */
+	bool is_force_due;	 /* the guest had its time: destroy it */
+	bool is_asked_again;	 /* in SETTLE: the host process was asked for everything */
+	bool is_stopping;	 /* in WORKER: it was told to, and has a limited time for it */
 	uint64_t dying_until_ns; /* 0 = none yet */
 	uint64_t store_until_ns; /* 0 = the journal was writable the last time */
 	char ask_error[160];	 /* why the guest could not be asked the last time; "" = it could */
@@ -76,7 +76,6 @@ struct operation {
 	bool is_cancelled;
 	int cancel_code;
 	char cancel_reason[160];
-	char note[160]; /* becomes the VM's last error although the operation is done */
 };
 
 enum operation_verdict { VERDICT_GO, VERDICT_DONE, VERDICT_REFUSED };
@@ -86,7 +85,7 @@ enum operation_verdict operation_judge(const struct vm *vm, enum task_kind kind,
 
 /* Its turn has come. May end and free it, as each of the following. */
 void operation_begin(struct operation *op);
-/* It has a worker's place now. */
+/* There may be a worker's place for it now. */
 void operation_go_on(struct operation *op);
 /* Facts have changed; HOST_NEWS_DOMAIN: those of its VM. */
 void operation_look(struct operation *op, enum host_news news);

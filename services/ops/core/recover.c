@@ -11,17 +11,6 @@
 #include "services/ops/core/engine.h"
 #include "services/ops/core/operation.h"
 
-/* The time a guest had left. */
-static void restore_guest_time(struct operation *op)
-{
-	uint64_t began = op->task->started_ns ? op->task->started_ns : op->task->created_ns;
-	uint64_t now = clock_real_ns();
-	uint64_t spent_ns = now - MIN(now, began);
-	uint64_t all_ns = op->task->timeout_s * NSEC_PER_SEC;
-
-	op->guest_until_ns = clock_boot_ns() + all_ns - MIN(all_ns, spent_ns);
-}
-
 static void lost(struct operation *op)
 {
 	const char *text =
@@ -51,7 +40,6 @@ void operation_recover(struct operation *op)
 {
 	op->phase = (enum operation_phase)op->task->phase;
 	op->task->is_cancellable = false;
-	restore_guest_time(op);
 	if (op->phase == PHASE_GUEST) {
 		op->is_recovered = false;
 		operation_enter(op, PHASE_GUEST);

@@ -3,6 +3,9 @@
  * The schema's number is SQLite's user_version; migrations[n] leads from n to
  * n + 1, all in one transaction.  A file of a newer number is left alone.
  *
+ * Times that decide something are CLOCK_BOOTTIME, each with the id of its boot:
+ * the wall clock may step at any time.
+ *
  * The fault, once set, stays: a damaged file is never written again, so that
  * what can still be rescued from it stays as it is.
  */
@@ -31,6 +34,11 @@ static const char *const migrations[] = {
 	" reply BLOB NOT NULL, time_ns INTEGER NOT NULL);"
 	"CREATE INDEX answers_by_time ON answers (time_ns);",
 	"ALTER TABLE tasks ADD COLUMN is_cancelled INTEGER NOT NULL DEFAULT 0;",
+	/* Answers of before have times of the wall clock, and no boot. */
+	"ALTER TABLE answers ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE tasks ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE tasks ADD COLUMN until_ns INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE tasks ADD COLUMN note TEXT NOT NULL DEFAULT '';",
 };
 
 enum statement {
@@ -47,6 +55,7 @@ enum statement {
 	ST_ANSWER_FIND,
 	ST_ANSWER_PUT,
 	ST_ANSWER_COUNT,
+	ST_ANSWER_ADOPT,
 	ST_ANSWER_PURGE,
 	N_STATEMENTS,
 };
@@ -62,19 +71,21 @@ static const char *const statements[N_STATEMENTS] = {
 	[ST_VM_EACH] = "SELECT uuid, config, desired FROM vms ORDER BY uuid",
 	[ST_TASK_PUT] =
 		"INSERT INTO tasks (id, phase, timeout_s, is_forced, is_paused, domid, task, "
-		"is_cancelled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE "
-		"SET "
-		"phase = ?2, timeout_s = ?3, is_forced = ?4, is_paused = ?5, domid = ?6, task = "
-		"?7, "
-		"is_cancelled = ?8",
+		"is_cancelled, boot, until_ns, note) "
+		"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+		"ON CONFLICT (id) DO UPDATE SET phase = ?2, timeout_s = ?3, is_forced = ?4, "
+		"is_paused = ?5, domid = ?6, task = ?7, is_cancelled = ?8, boot = ?9, "
+		"until_ns = ?10, note = ?11",
 	[ST_TASK_DELETE] = "DELETE FROM tasks WHERE id = ?1",
 	[ST_TASK_EACH] = "SELECT id, phase, timeout_s, is_forced, is_paused, domid, task, "
-			 "is_cancelled FROM tasks ORDER BY seq",
+			 "is_cancelled, boot, until_ns, note FROM tasks ORDER BY seq",
 	[ST_ANSWER_FIND] = "SELECT fingerprint, reply FROM answers WHERE id = ?1",
-	[ST_ANSWER_PUT] = "INSERT OR REPLACE INTO answers (id, fingerprint, reply, time_ns) "
-			  "VALUES (?1, ?2, ?3, ?4)",
+	[ST_ANSWER_PUT] = "INSERT OR REPLACE INTO answers (id, fingerprint, reply, time_ns, boot) "
+			  "VALUES (?1, ?2, ?3, ?4, ?5)",
 	[ST_ANSWER_COUNT] = "SELECT count(*) FROM answers",
-	[ST_ANSWER_PURGE] = "DELETE FROM answers WHERE time_ns < ?1 OR time_ns > ?2",
+	[ST_ANSWER_ADOPT] = "UPDATE answers SET boot = ?1, time_ns = ?2 "
+			    "WHERE boot <> ?1 OR time_ns > ?2",
+	[ST_ANSWER_PURGE] = "DELETE FROM answers WHERE time_ns < ?1",
 };
 
 struct hook {
@@ -94,6 +105,8 @@ struct store {
 	int fault_r; /* for who tries to write */
 	char error[512];
 	uint64_t n_answers;
+	bool is_adopted; /* all answers are of this boot */
+	char boot[37];	 /* its id */
 	uint64_t n_commits, n_failures;
 };
 
@@ -409,6 +422,16 @@ static int lock_dir(struct store *s, const char *dir)
 	return 0;
 }
 
+/* Without one all boots are the same: answers of before then go early, or ten minutes late. */
+static void read_boot_id(char out[static 37])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, 36);
+
+	snprintf(out + MAX(n, 0), (size_t)(37 - MAX(n, 0)), "%s", n == 36 ? "" : "?");
+	xclose(fd);
+}
+
 int store_open(struct store **out, const char *dir)
 {
 	_cleanup_(store_closep) struct store *s = calloc(1, sizeof(*s));
@@ -418,6 +441,7 @@ int store_open(struct store **out, const char *dir)
 		return -ENOMEM;
 	}
 	s->lock_fd = -1;
+	read_boot_id(s->boot);
 	if (asprintf(&s->path, "%s/ops.db", dir) < 0) {
 		s->path = NULL;
 		return -ENOMEM;
@@ -631,6 +655,9 @@ int store_task_put(struct store *s, const struct store_task *task)
 	sqlite3_bind_int(st, 6, task->domid);
 	bind_blob(st, 7, task->task, task->task_len);
 	sqlite3_bind_int(st, 8, task->is_cancelled);
+	bind_text(st, 9, s->boot);
+	sqlite3_bind_int64(st, 10, (int64_t)task->until_ns);
+	bind_text(st, 11, task->note ? task->note : "");
 	return run(s, st);
 }
 
@@ -648,6 +675,7 @@ int store_task_each(struct store *s, store_task_fn fn, void *userdata)
 		return r;
 	}
 	while (r >= 0 && (code = sqlite3_step(st)) == SQLITE_ROW) {
+		bool is_of_this_boot = streq(column_text(st, 8), s->boot);
 		struct store_task task = {
 			.id = column_text(st, 0),
 			.phase = sqlite3_column_int(st, 1),
@@ -656,6 +684,8 @@ int store_task_each(struct store *s, store_task_fn fn, void *userdata)
 			.is_paused = sqlite3_column_int(st, 4) != 0,
 			.is_cancelled = sqlite3_column_int(st, 7) != 0,
 			.domid = sqlite3_column_int(st, 5),
+			.until_ns = is_of_this_boot ? (uint64_t)sqlite3_column_int64(st, 9) : 0,
+			.note = column_text(st, 10),
 			.task = sqlite3_column_blob(st, 6),
 			.task_len = (size_t)sqlite3_column_bytes(st, 6),
 		};
@@ -709,12 +739,18 @@ static int put_answer(struct store *s, const uint8_t id[16], const uint8_t finge
 		return r;
 	}
 	if (s->n_answers >= OPS_ANSWERS_MAX) {
-		return fail(s, SQLITE_FULL);
+		snprintf(s->error, sizeof(s->error),
+			 "%d changes were asked for within ten minutes, and no more are "
+			 "remembered; try again later",
+			 OPS_ANSWERS_MAX);
+		s->n_failures++;
+		return -ENOSPC;
 	}
 	bind_blob(st, 1, id, 16);
 	bind_blob(st, 2, fingerprint, 16);
 	bind_blob(st, 3, reply, len);
-	sqlite3_bind_int64(st, 4, (int64_t)clock_real_ns());
+	sqlite3_bind_int64(st, 4, (int64_t)clock_boot_ns());
+	bind_text(st, 5, s->boot);
 	r = run(s, st);
 	s->n_answers += r == 0 ? 1 : 0;
 	return r;
@@ -772,17 +808,35 @@ struct bus_dedup store_dedup(struct store *s)
 	return (struct bus_dedup){ .find = find_answer, .save = save_answer, .userdata = s };
 }
 
-int store_purge_answers(struct store *s, uint64_t now_ns)
+/* Nobody knows how long the host was off: what was answered before is as new as can be. */
+static int adopt_answers(struct store *s, uint64_t now_ns)
 {
-	const uint64_t span_ns = OPS_ANSWER_SECONDS * NSEC_PER_SEC;
 	sqlite3_stmt *st;
-	int r = begin_write(s, ST_ANSWER_PURGE, &st);
+	int r = begin_write(s, ST_ANSWER_ADOPT, &st);
 
 	if (r < 0) {
 		return r;
 	}
+	bind_text(st, 1, s->boot);
+	sqlite3_bind_int64(st, 2, (int64_t)now_ns);
+	r = run(s, st);
+	s->is_adopted = r == 0;
+	return r;
+}
+
+int store_purge_answers(struct store *s, uint64_t now_ns)
+{
+	const uint64_t span_ns = OPS_ANSWER_SECONDS * NSEC_PER_SEC;
+	sqlite3_stmt *st = NULL;
+	int r = s->is_adopted ? 0 : adopt_answers(s, now_ns);
+
+	if (r == 0) {
+		r = begin_write(s, ST_ANSWER_PURGE, &st);
+	}
+	if (r < 0) {
+		return r;
+	}
 	sqlite3_bind_int64(st, 1, (int64_t)(now_ns - MIN(now_ns, span_ns)));
-	sqlite3_bind_int64(st, 2, (int64_t)(now_ns + span_ns));
 	r = run(s, st);
 	return r < 0 ? r : count_answers(s);
 }

@@ -76,8 +76,10 @@ struct store_task {
 	uint32_t timeout_s;
 	bool is_forced;
 	bool is_paused;
-	bool is_cancelled;   /* somebody was told that it will be stopped */
-	int32_t domid;	     /* it acts on; -1 = none */
+	bool is_cancelled; /* somebody was told that it will be stopped */
+	int32_t domid;	   /* it acts on; -1 = none */
+	uint64_t until_ns; /* of what it waits for, CLOCK_BOOTTIME; 0 = none, or of another boot */
+	const char *note;  /* see struct task */
 	const uint8_t *task; /* serialized Task */
 	size_t task_len;
 };
@@ -94,7 +96,8 @@ int store_task_each(struct store *s, store_task_fn fn, void *userdata);
 /* For bus_service_config; valid as long as s. Only answers that a repeat must not change are
  * kept: an UNAVAILABLE or RESOURCE_EXHAUSTED may be tried again with the same id. */
 struct bus_dedup store_dedup(struct store *s);
-/* Forget answers older than OPS_ANSWER_SECONDS (and those from the future). */
+/* Forget answers older than OPS_ANSWER_SECONDS. now_ns: CLOCK_BOOTTIME, which no step of the wall
+ * clock changes; what was answered before the host was booted counts from the first purge after. */
 int store_purge_answers(struct store *s, uint64_t now_ns);
 
 /* "store.commits", "store.failures" */

@@ -216,6 +216,8 @@ static int save(struct task *task, const Xenmesh__V1__Task *t)
 							  .is_paused = task->is_paused,
 							  .is_cancelled = task->is_cancelled,
 							  .domid = task->target_domid,
+							  .until_ns = task->until_ns,
+							  .note = task->note,
 							  .task = bytes,
 							  .task_len = len,
 						  });
@@ -377,6 +379,7 @@ void task_end(struct task *task, int state, int code, const char *message)
 
 	task->state = state;
 	task->finished_ns = clock_real_ns();
+	task->ended_boot_ns = (int64_t)clock_boot_ns();
 	task->progress = state == TASK_DONE ? 1.0 : task->progress;
 	free(task->step);
 	task->step = NULL;
@@ -417,18 +420,18 @@ static void forget(struct task *task)
  * next start. */
 static void purge(struct tasks *t)
 {
-	uint64_t now = clock_real_ns(), kept_ns = OPS_TASK_KEPT_S * NSEC_PER_SEC;
+	const int64_t kept_ns = OPS_TASK_KEPT_S * (int64_t)NSEC_PER_SEC;
+	int64_t now = (int64_t)clock_boot_ns();
 	bool is_writing;
 
 	if (store_is_in_transaction(t->store)) {
 		return; /* somebody else's; the next tick does it */
 	}
 	is_writing = !store_fault(t->store) && store_begin(t->store) == 0;
-	t->purged_ns = clock_boot_ns();
+	t->purged_ns = (uint64_t)now;
 	list_for_each_safe (i, &t->by_age) {
 		struct task *task = list_entry(i, struct task, by_age);
-		bool is_old = task->finished_ns + kept_ns < now ||
-			      task->finished_ns > now + kept_ns;
+		bool is_old = task->ended_boot_ns + kept_ns < now;
 
 		if (!task_is_ended(task) || task->operation ||
 		    !(is_old || t->n_ended > OPS_TASKS_KEPT)) {
@@ -462,7 +465,7 @@ static int on_tick(void *userdata)
 	}
 	if (clock_boot_ns() - t->purged_ns >= PURGE_PERIOD_NS) {
 		purge(t);
-		store_purge_answers(t->store, clock_real_ns());
+		store_purge_answers(t->store, clock_boot_ns());
 	}
 	return 0;
 }
@@ -487,6 +490,14 @@ static int load_error(struct task *task, const Xenmesh__V1__TaskError *error)
 		task_add_log(task, error->log[i]);
 	}
 	return task->message ? 0 : -ENOMEM;
+}
+
+/* Of a moment of the wall clock; now, if it was put back to before that. */
+static int64_t boot_time_of(uint64_t real_ns)
+{
+	uint64_t now_ns = clock_real_ns();
+
+	return (int64_t)clock_boot_ns() - (int64_t)(now_ns - MIN(real_ns, now_ns));
 }
 
 static struct task *load_one(struct tasks *t, const struct store_task *row,
@@ -521,6 +532,9 @@ static struct task *load_one(struct tasks *t, const struct store_task *row,
 	task->is_paused = row->is_paused;
 	task->is_cancelled = row->is_cancelled;
 	task->target_domid = row->domid;
+	task->until_ns = row->until_ns;
+	snprintf(task->note, sizeof(task->note), "%s", row->note);
+	task->ended_boot_ns = boot_time_of(task->finished_ns);
 	if (!task->vm_name || !task->client || (pb->error && load_error(task, pb->error) < 0)) {
 		return task_free(task);
 	}

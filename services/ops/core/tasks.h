@@ -57,6 +57,9 @@ struct task {
 	bool is_cancelled; /* a call that cancels it was accepted; for a restart of ops */
 	int phase;
 	int32_t target_domid; /* -1 = none */
+	uint64_t until_ns; /* CLOCK_BOOTTIME of the guest's last moment, or of the end of a delay; 0
+			      = none */
+	char note[160]; /* becomes the VM's last error although the operation is done; "" = none */
 
 	void *operation; /* the engine's while it has not ended */
 
@@ -65,6 +68,7 @@ struct task {
 	struct list by_age;
 	struct list waiters;
 	bool is_shown, is_unsaved;
+	int64_t ended_boot_ns; /* CLOCK_BOOTTIME of finished_ns; <0 = before the boot */
 	uint64_t published_ns; /* CLOCK_BOOTTIME */
 	sd_event_source *publish_timer;
 };

@@ -9,7 +9,7 @@
 
 #include "libcommon/base.h"
 
-#define HOST_WORKERS_MAX 64 /* at one time */
+#define HOST_WORKERS_MAX 256 /* at one time; a core's 64 + 64, and those of the core before */
 
 struct host_workers;
 
