@@ -184,7 +184,8 @@ static int descend(struct json_object **o, const struct segment *s, struct strbu
 	}
 	if (!json_object_is_type(next, json_type_object)) {
 		strbuf_printf(error,
-			      s->has_index ? "%s has no element %u" : "%s has a value already",
+			      s->has_index ? "%1$s has no element %2$u; %1$s[] adds one"
+					   : "%s has a value already",
 			      s->name, s->index);
 		return -EINVAL;
 	}

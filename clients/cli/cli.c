@@ -17,27 +17,47 @@
 
 #define CALL_TIMEOUT_MS 5000 /* answers come in milliseconds; a restart takes a second */
 
+/* Each line of it with our name before and `after` behind. What services, files and arguments have
+ * in it must not reach the terminal as it is. */
+static void complain(const char *format, va_list ap, const char *after)
+{
+	_cleanup_(xfreep) char *text = NULL;
+
+	fflush(stdout);
+	if (vasprintf(&text, format, ap) < 0) {
+		text = NULL;
+		fputs("xenmesh: out of memory\n", stderr);
+		return;
+	}
+	for (const char *p = text; *p;) {
+		size_t len = strcspn(p, "\n");
+		size_t size = len * 4 + 1; /* every byte as \xHH */
+		_cleanup_(xfreep) char *line = len ? malloc(size) : NULL;
+
+		if (line) {
+			log_escape(line, size, p, len);
+			fprintf(stderr, "xenmesh: %s%s\n", line, after);
+		}
+		p += len + (p[len] == '\n');
+	}
+}
+
 void cli_error(const char *format, ...)
 {
 	va_list ap;
 
-	fflush(stdout);
-	fputs("xenmesh: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	complain(format, ap, "");
 	va_end(ap);
-	fputc('\n', stderr);
 }
 
 int cli_usage(const char *format, ...)
 {
 	va_list ap;
 
-	fputs("xenmesh: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	complain(format, ap, " (see xenmesh COMMAND --help)");
 	va_end(ap);
-	fputs(" (see xenmesh COMMAND --help)\n", stderr);
 	return CLI_USAGE;
 }
 
@@ -179,6 +199,38 @@ static const char *uuid_text(struct cli *cli, const struct uuid *id)
 	return text;
 }
 
+/* Why there is no client for it: it is not in the topology, or its connection cannot be made. */
+static void explain_no_client(struct cli *cli, const char *service, struct cli_reply *reply)
+{
+	if (topology_service(cli->topology, service)) {
+		reply->code = CODE_UNAVAILABLE;
+		reply->message = arena_printf(
+			&cli->arena, "%s: no connection can be made; see: xenmesh bus doctor",
+			service);
+		return;
+	}
+	reply->code = CODE_NOT_FOUND;
+	reply->message = arena_printf(
+		&cli->arena, "no service \"%s\" in the topology (%s); it has: xenmesh bus ls",
+		service, topology_origin(cli->topology));
+}
+
+/* A directory or socket that is closed to this user looks like a service that is away. */
+static void look_for_denial(struct cli *cli, const char *service, struct cli_reply *reply)
+{
+	const struct topology_service *s = topology_service(cli->topology, service);
+	const char *path = s && s->rpc.n_urls ? topology_url_path(s->rpc.urls[0]) : NULL;
+
+	if (reply->code != CODE_UNAVAILABLE || !path || access(path, W_OK) == 0 ||
+	    errno != EACCES) {
+		return;
+	}
+	reply->code = CODE_PERMISSION_DENIED;
+	reply->message = arena_printf(&cli->arena,
+				      "%s: uid %u may not connect to %s; who may: namei -l %s",
+				      service, (unsigned int)geteuid(), path, path);
+}
+
 /* 0 when on_result will be called; otherwise the reply says why not. */
 static int begin_call(struct cli *cli, struct cli_pending *call,
 		      const struct bus_call_options *given, struct waiting *w)
@@ -192,11 +244,7 @@ static int begin_call(struct cli *cli, struct cli_pending *call,
 
 	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "", .details = "" };
 	if (!client) {
-		reply->code = CODE_NOT_FOUND;
-		reply->message = arena_printf(&cli->arena,
-					      "no service \"%s\" in the topology (%s); it has: "
-					      "xenmesh bus ls",
-					      call->service, topology_origin(cli->topology));
+		explain_no_client(cli, call->service, reply);
 		return 1;
 	}
 	if (m && m->mutating) {
@@ -248,6 +296,9 @@ static void run_calls(struct cli *cli, struct cli_pending *calls, size_t n,
 	}
 	if (waiting) {
 		wait_for_calls(cli, &n_left);
+	}
+	for (size_t i = 0; i < n; i++) {
+		look_for_denial(cli, calls[i].service, &calls[i].reply);
 	}
 	free(waiting);
 }

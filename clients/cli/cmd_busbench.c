@@ -286,11 +286,41 @@ static int run_window(struct fan *f, uint32_t window, const char *name)
 	return status ? status : report(&f->b, name, "events");
 }
 
+static int on_signal(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_,
+		     void *userdata)
+{
+	struct fan *f = userdata;
+
+	f->b.failure = "interrupted";
+	return 0;
+}
+
+/* An interrupt has to leave no directory behind. The publisher was forked before: it dies of it. */
+static int catch_signals(struct fan *f)
+{
+	static const int signals[] = { SIGINT, SIGTERM };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		sigaddset(&set, signals[i]);
+	}
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		if (sd_event_add_signal(f->b.cli->loop, NULL, signals[i], on_signal, f) < 0) {
+			cli_error("bench: cannot wait for signals");
+			return CLI_FAILURE;
+		}
+	}
+	return CLI_OK;
+}
+
 static int bench_fan(struct bench *b, bool is_fan)
 {
 	struct fan f = { .b = *b };
-	int status = bench_bus_open(&f.bus, b->o.size) < 0 ? CLI_FAILURE : subscribe(&f);
+	int status = bench_bus_open(&f.bus, b->o.size) < 0 ? CLI_FAILURE : catch_signals(&f);
 
+	status = status ? status : subscribe(&f);
 	if (!status) {
 		status = run_window(&f, 1, is_fan ? "fan" : "pub");
 	}

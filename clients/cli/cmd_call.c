@@ -11,22 +11,22 @@
 #include "clients/cli/pbjson.h"
 #include "clients/cli/schema.h"
 
-#define STDIN_MAX (4U << 20) /* JSON of the largest request, 1 MiB, with room for its escapes */
+#define REQUEST_MAX (4U << 20) /* JSON of the largest request, 1 MiB, with room for its escapes */
 
 /* ---- the request ---- */
 
-static char *read_stdin(void)
+/* The whole of it, to be freed; NULL after saying what is wrong. */
+static char *read_all(FILE *f, const char *name)
 {
 	struct strbuf text = STRBUF_NULL;
 	char buffer[65536];
 	size_t n;
 
-	while ((n = fread(buffer, 1, sizeof(buffer), stdin)) > 0 && text.len <= STDIN_MAX) {
+	while ((n = fread(buffer, 1, sizeof(buffer), f)) > 0 && text.len <= REQUEST_MAX) {
 		strbuf_append(&text, buffer, n);
 	}
-	if (ferror(stdin) || text.len > STDIN_MAX) {
-		cli_error("standard input: %s",
-			  ferror(stdin) ? strerror(errno) : "more than 4 MiB");
+	if (ferror(f) || text.len > REQUEST_MAX) {
+		cli_error("%s: %s", name, ferror(f) ? strerror(errno) : "more than 4 MiB");
 		strbuf_deinit(&text);
 		return NULL;
 	}
@@ -34,20 +34,34 @@ static char *read_stdin(void)
 	return strbuf_steal(&text);
 }
 
+static char *read_path(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char *text;
+
+	if (!f) {
+		cli_error("%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	text = read_all(f, path);
+	fclose(f);
+	return text;
+}
+
 /* JSON, @FILE or - for standard input. NULL after saying what is wrong. */
 static struct json_object *read_data(const char *data)
 {
 	enum json_tokener_error e = json_tokener_success;
-	_cleanup_(xfreep) char *text = streq(data, "-") ? read_stdin() : strdup(data);
+	_cleanup_(xfreep) char *text = streq(data, "-") ? read_all(stdin, "standard input")
+				       : data[0] == '@' ? read_path(data + 1)
+							: strdup(data);
 	struct json_object *o;
 
 	if (!text) {
 		return NULL;
 	}
-	o = data[0] == '@' ? json_object_from_file(data + 1) : json_tokener_parse_verbose(text, &e);
-	if (!o && data[0] == '@') {
-		cli_error("%s: %s", data + 1, json_util_get_last_err());
-	} else if (!o && e != json_tokener_success) {
+	o = json_tokener_parse_verbose(text, &e);
+	if (!o && e != json_tokener_success) {
 		cli_error("the request is no JSON: %s", json_tokener_error_desc(e));
 	} else if (!json_object_is_type(o, json_type_object)) {
 		cli_error("the request must be a JSON object, {...}");
@@ -230,7 +244,7 @@ int cmd_bus_call(struct cli *cli, int argc, char **argv)
 	int r = cli_options(&argc, argv, options, ARRAY_LEN(options));
 
 	if (r || argc < 1) {
-		return r ? r : cli_usage("bus call wants a method; see: xenmesh bus describe");
+		return r ? r : cli_usage("bus call wants a method; bus describe lists them");
 	}
 	m = schema_method(argv[0], &prefix, &prefix_len);
 	if (!m) {

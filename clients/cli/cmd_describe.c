@@ -15,8 +15,10 @@
 static void print_doc(const char *doc, const char *indent)
 {
 	while (*doc) {
-		size_t len = strcspn(doc, "\n");
+		size_t len;
 
+		doc += strspn(doc, " ");
+		len = strcspn(doc, "\n");
 		printf("%s%.*s\n", indent, (int)len, doc);
 		doc += len + (doc[len] == '\n');
 	}
@@ -286,7 +288,7 @@ static void consider(struct nearest *n, const char *name)
 	unsigned int d;
 
 	last = last ? last : strrchr(name, '.');
-	d = schema_distance(n->wanted, last ? last + 1 : name, 3);
+	d = schema_distance(n->wanted, last ? last + 1 : name, n->distance);
 	if (d < n->distance) {
 		n->distance = d;
 		n->name = last ? last + 1 : name;
@@ -301,7 +303,7 @@ static void consider_type(const ProtobufCMessageDescriptor *message,
 
 static int unknown(const char *name)
 {
-	struct nearest n = { .wanted = name, .distance = 4 };
+	struct nearest n = { .wanted = name, .distance = (unsigned int)MIN(strlen(name) / 2, 4) };
 
 	for (size_t i = 0; i < bus_n_methods; i++) {
 		consider(&n, bus_methods[i].name);

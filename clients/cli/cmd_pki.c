@@ -27,7 +27,8 @@
 #include "libcommon/parse.h"
 #include "libcommon/strbuf.h"
 
-#define DEFAULT_DIR  "/etc/xenmesh/pki"
+#define PARENT_DIR   "/etc/xenmesh"
+#define DEFAULT_DIR  PARENT_DIR "/pki"
 #define CA_DAYS	     "3650"
 #define DAYS_DEFAULT 365
 #define DAYS_MAX     3650
@@ -324,6 +325,10 @@ int cmd_bus_pki_init(struct cli *cli, int argc, char **argv)
 	if (!is_name(name)) {
 		return cli_usage("--name wants letters, digits, -, _ and ., got \"%s\"", name);
 	}
+	if (!path && mkdir(PARENT_DIR, 0755) < 0 && errno != EEXIST) {
+		cli_error("cannot make " PARENT_DIR ": %s", strerror(errno));
+		return CLI_FAILURE;
+	}
 	if (mkdir(path ? path : DEFAULT_DIR, 0700) < 0 && errno != EEXIST) {
 		cli_error("cannot make %s: %s", path ? path : DEFAULT_DIR, strerror(errno));
 		return CLI_FAILURE;
@@ -558,7 +563,10 @@ static void print_order(const struct pki *p, const struct order *o, const struct
 		cli_print_json(j);
 		return;
 	}
-	printf("%s/%s has what belongs on the host %s, for %u days and the role %s. There:\n"
+	printf("%s/%s has what belongs on the host %s, for %u days and the role %s.\n"
+	       "Copy its files to /etc/xenmesh/tls there, readable for the services only, and say "
+	       "in\n"
+	       "the topology:\n"
 	       "\n"
 	       "  [tls]\n"
 	       "  ca = /etc/xenmesh/tls/ca.crt\n"
@@ -584,7 +592,7 @@ int cmd_bus_pki_issue(struct cli *cli, int argc, char **argv)
 	}
 	names_init(&n, o.name);
 	if (!o.is_renewal && (has_file(&p, n.crt) || has_file(&p, n.key))) {
-		cli_error("%s/%s is there already; --renew replaces it, another NAME does not",
+		cli_error("%s/%s is there already; replace it with --renew, or choose another NAME",
 			  p.path, n.crt);
 		return CLI_FAILURE;
 	}

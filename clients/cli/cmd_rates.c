@@ -111,9 +111,10 @@ static const char *label(const struct row *row)
 	return *row->prefix ? row->prefix : "(all)";
 }
 
+/* NAN, which is null in JSON, when one message is all there is. */
 static double per_second(double amount, double seconds)
 {
-	return seconds > 0 ? amount / seconds : 0;
+	return seconds > 0 ? amount / seconds : (double)NAN;
 }
 
 static void print_text(const struct rates *r, const struct row *row, const struct window_stats *gap,
@@ -121,6 +122,10 @@ static void print_text(const struct rates *r, const struct row *row, const struc
 {
 	if (row->n_new == 0) {
 		printf("%s: no new message\n", label(row));
+		return;
+	}
+	if (gap->n == 0 && r->measure == MEASURE_HZ) {
+		printf("%s: 1 message, which is no rate yet\n", label(row));
 		return;
 	}
 	switch (r->measure) {
@@ -131,8 +136,13 @@ static void print_text(const struct rates *r, const struct row *row, const struc
 		       gap->avg * 1e3, gap->max * 1e3, gap->stddev * 1e3, gap->n);
 		break;
 	case MEASURE_BW:
-		printf("%s: %.0f B/s, size min/avg/max/p99 %.0f/%.0f/%.0f/%.0f B, window %zu\n",
-		       label(row), per_second(v->avg * (double)gap->n, gap->sum), v->min, v->avg,
+		if (gap->n > 0) {
+			printf("%s: %.0f B/s, ", label(row),
+			       per_second(v->avg * (double)gap->n, gap->sum));
+		} else {
+			printf("%s: no rate yet, ", label(row));
+		}
+		printf("size min/avg/max/p99 %.0f/%.0f/%.0f/%.0f B, window %zu\n", v->min, v->avg,
 		       v->max, v->p99, v->n);
 		break;
 	case MEASURE_DELAY:

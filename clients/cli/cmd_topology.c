@@ -153,7 +153,8 @@ void topology_find(const struct topology *t, struct json_object *errors,
 	}
 }
 
-static int report(struct cli *cli, const struct topology *t, struct findings *f)
+/* t: NULL when `file` cannot be used; that may be NULL, too. */
+static int report(struct cli *cli, const struct topology *t, const char *file, struct findings *f)
 {
 	size_t n_errors = json_object_array_length(f->errors);
 	size_t n_warnings = json_object_array_length(f->warnings);
@@ -161,8 +162,8 @@ static int report(struct cli *cli, const struct topology *t, struct findings *f)
 	if (cli->json) {
 		struct json_object *o = json_object_new_object();
 
-		json_object_object_add(o, "file",
-				       t ? json_object_new_string(topology_origin(t)) : NULL);
+		file = t ? topology_origin(t) : file;
+		json_object_object_add(o, "file", file ? json_object_new_string(file) : NULL);
 		json_object_object_add(o, "ok", json_object_new_boolean(!n_errors));
 		json_object_object_add(o, "errors", json_object_get(f->errors));
 		json_object_object_add(o, "warnings", json_object_get(f->warnings));
@@ -189,20 +190,22 @@ int cmd_bus_topology_check(struct cli *cli, int argc, char **argv)
 	_cleanup_(topology_freep) struct topology *t = NULL;
 	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
 	struct findings f;
+	const char *file;
 	int r = cli_options(&argc, argv, NULL, 0);
 
 	if (r || argc > 1) {
 		return r ? r : cli_usage("bus topology check takes one file at most");
 	}
+	file = argc ? argv[0] : cli->topology_path;
 	f.errors = json_object_new_array();
 	f.warnings = json_object_new_array();
-	r = topology_load_in(&t, argc ? argv[0] : cli->topology_path, cli->socket_dir, &errors);
+	r = topology_load_in(&t, file, cli->socket_dir, &errors);
 	if (r < 0) {
 		add_lines(f.errors, errors.len ? strbuf_str(&errors) : strerror(-r));
 	} else {
 		topology_find(t, f.errors, f.warnings);
 	}
-	r = report(cli, t, &f);
+	r = report(cli, t, file ? file : getenv("XENMESH_TOPOLOGY"), &f);
 	json_object_put(f.errors);
 	json_object_put(f.warnings);
 	return r;

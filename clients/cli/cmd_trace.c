@@ -17,33 +17,49 @@
 #define SYNC_NS		 (3 * NSEC_PER_SEC)
 #define SYNC_STEP_NS	 (20 * NSEC_PER_MSEC)
 #define TRACE_TIMEOUT_MS 5000
+#define SET_TRACE	 "xenmesh.v1.Bus/SetTrace"
 
 struct trace {
 	struct monitor monitor;
 	struct follow follow;
 	char **services;
 	size_t n_services;
-	bool *was_on; /* before us, as services */
+	bool *was_on;  /* before us, as services */
+	bool *is_ours; /* the call that switches it on is still to come */
 	bool with_callers;
 	bool is_over;
 };
 
-static bool is_meant(const struct trace *t, const char *service)
+/* -1: not asked for. */
+static ssize_t index_of(const struct trace *t, const char *service)
 {
 	for (size_t i = 0; i < t->n_services; i++) {
 		if (streq(t->services[i], service)) {
-			return true;
+			return (ssize_t)i;
 		}
 	}
-	return false;
+	return -1;
+}
+
+/* The first record that a service makes for us is of our own SetTrace. */
+static bool is_own_call(struct trace *t, size_t i, const struct bus_sub_event *e)
+{
+	if (!t->is_ours[i] || !e->event ||
+	    e->event->body_case != XENMESH__V1__EVENT__BODY_RPC_TRACE ||
+	    !streq(e->event->rpc_trace->method, SET_TRACE)) {
+		return false;
+	}
+	t->is_ours[i] = false;
+	return true;
 }
 
 static void on_event(const struct follow_source *source, const struct bus_sub_event *e,
 		     void *userdata)
 {
 	struct trace *t = userdata;
+	ssize_t i = index_of(t, source->service);
 
-	if (t->is_over || !is_meant(t, source->service) || e->what == BUS_SUB_RESYNCED) {
+	if (t->is_over || i < 0 || e->what == BUS_SUB_RESYNCED || is_own_call(t, (size_t)i, e)) {
 		return;
 	}
 	t->is_over = monitor_show(&t->monitor, source->service, e, clock_real_ns());
@@ -59,7 +75,7 @@ static int set_trace(struct trace *t, uint32_t seconds)
 	for (size_t i = 0; i < t->n_services; i++) {
 		Xenmesh__V1__SetTraceRequest request = XENMESH__V1__SET_TRACE_REQUEST__INIT;
 		struct cli_pending call = { .service = t->services[i],
-					    .method = "xenmesh.v1.Bus/SetTrace",
+					    .method = SET_TRACE,
 					    .request = &request.base };
 		const Xenmesh__V1__SetTraceReply *reply;
 		int r;
@@ -69,6 +85,7 @@ static int set_trace(struct trace *t, uint32_t seconds)
 		}
 		request.seconds = seconds;
 		request.with_callers = t->with_callers;
+		t->is_ours[i] = seconds > 0;
 		cli_call_all(cli, &call, 1, cli_timeout_ms(cli, TRACE_TIMEOUT_MS));
 		r = cli_fail(&call.reply);
 		status = r ? r : status;
@@ -92,7 +109,7 @@ static int wait_for_services(struct trace *t)
 			const struct follow_source *s = &t->follow.sources[i];
 
 			is_missing = is_missing ||
-				     (is_meant(t, s->service) && !bus_sub_is_synced(s->sub));
+				     (index_of(t, s->service) >= 0 && !bus_sub_is_synced(s->sub));
 		}
 		if (!is_missing) {
 			break;
@@ -156,11 +173,13 @@ int cmd_bus_trace(struct cli *cli, int argc, char **argv)
 	}
 	t.n_services = r ? 0 : (size_t)argc;
 	t.was_on = calloc(t.n_services + 1, sizeof(*t.was_on));
+	t.is_ours = calloc(t.n_services + 1, sizeof(*t.is_ours));
 	if (!r) {
-		r = t.was_on ? run(&t, ms) : CLI_FAILURE;
+		r = t.was_on && t.is_ours ? run(&t, ms) : CLI_FAILURE;
 	}
 	follow_close(&t.follow);
 	free(t.was_on);
+	free(t.is_ours);
 	monitor_deinit(&t.monitor);
 	return r;
 }

@@ -12,7 +12,7 @@
 	"  --request-id ID (global) repeat an earlier command safely: it is executed once\n"
 
 #define SHOW_HELP                                                                           \
-	"  --field PATH       only this field; several give a line of CSV\n"                \
+	"  --field PATH, -f   only this field; several give a line of CSV\n"                \
 	"  --filter EXPR      only what this holds for: vm_state.domid>0 && name!=\"db\"\n" \
 	"                     (== != < <= > >= contains, && || ! and parentheses)\n"        \
 	"  --hex, --raw       the bytes of the publication\n"                               \
@@ -160,7 +160,7 @@ const struct cli_command cli_commands[] = {
 	{ "bus monitor",
 	  "[TOPIC...] [--service SERVICE] [--filter EXPR] [--field PATH] [--count N]",
 	  "every message as it comes, a line each; gaps in red", cmd_bus_monitor,
-	  "PREFIX limits topics: vm/, vm/UUID/state, task/, host/ ...\n"
+	  "TOPIC is the beginning of topics: vm/, vm/UUID/state, task/, host/ ...\n"
 	  "  --service SERVICE  of one service only (all of the topology)\n"
 	  "  --count N          end with 0 after N messages\n"
 	  "  --timeout T        (global) end with 3 after that time\n"

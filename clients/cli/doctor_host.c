@@ -53,8 +53,23 @@ static void check_directory(struct doctor *d, const char *path, bool is_needed)
 			    (unsigned int)st.st_mode & 07777);
 	}
 	if (access(path, X_OK) < 0) {
-		doctor_find(d, "directories", path, arena_printf(&cli->arena, "namei -l %s", path),
-			    "this user cannot enter it (mode %04o)",
+		doctor_find(d, "directories", path,
+			    arena_printf(&cli->arena, "sudo chmod o+x %s", path),
+			    "is closed to this user (mode %04o), perhaps on purpose",
+			    (unsigned int)st.st_mode & 07777);
+	}
+}
+
+/* A service makes its sockets so that everybody can connect: roles decide the rest. */
+static void check_socket(struct doctor *d, const char *url)
+{
+	const char *path = topology_url_path(url);
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 0666) != 0666) {
+		doctor_find(d, "directories", path,
+			    arena_printf(&d->cli->arena, "chmod 0666 %s", path),
+			    "has mode %04o: who is not its owner cannot connect",
 			    (unsigned int)st.st_mode & 07777);
 	}
 }
@@ -72,10 +87,37 @@ static void check_owner(struct doctor *d, const struct probe *p, const char *dir
 	}
 }
 
+/* That of run_dir can move the directories of all services aside. */
+static void check_run_dir_owner(struct doctor *d, const char *dir)
+{
+	bool is_known = false;
+	struct stat st;
+
+	if (stat(dir, &st) < 0 || st.st_uid == 0) {
+		return;
+	}
+	for (size_t i = 0; i < d->n_probes; i++) {
+		const struct probe *p = &d->probes[i];
+
+		if (p->has_uid && p->uid == st.st_uid) {
+			return;
+		}
+		is_known = is_known || p->has_uid;
+	}
+	if (is_known) {
+		doctor_find(d, "directories", dir,
+			    arena_printf(&d->cli->arena, "chown root %s", dir),
+			    "belongs to uid %u, which no service runs as", (unsigned int)st.st_uid);
+	}
+}
+
 void doctor_check_directories(struct doctor *d)
 {
+	const char *run_dir = topology_run_dir(d->cli->topology);
+
 	d->n_checks++;
-	check_directory(d, topology_run_dir(d->cli->topology), true);
+	check_directory(d, run_dir, true);
+	check_run_dir_owner(d, run_dir);
 	for (size_t i = 0; i < d->n_probes; i++) {
 		const struct probe *p = &d->probes[i];
 		const char *slash = p->path ? strrchr(p->path, '/') : NULL;
@@ -83,12 +125,21 @@ void doctor_check_directories(struct doctor *d)
 							(size_t)(slash - p->path))
 					: NULL;
 
-		if (!dir || streq(dir, topology_run_dir(d->cli->topology))) {
+		if (!dir || streq(dir, run_dir)) {
 			continue;
 		}
 		/* A service makes its own; one that never ran is told as missing. */
 		check_directory(d, dir, false);
 		check_owner(d, p, dir);
+		if (strchr(p->service->name, '/')) {
+			continue; /* what another program listens on */
+		}
+		for (size_t k = 0; k < p->service->rpc.n_urls; k++) {
+			check_socket(d, p->service->rpc.urls[k]);
+		}
+		for (size_t k = 0; k < p->service->pub.n_urls; k++) {
+			check_socket(d, p->service->pub.urls[k]);
+		}
 	}
 }
 

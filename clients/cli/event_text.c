@@ -32,10 +32,10 @@ static const char *task_text(struct cli *cli, const Xenmesh__V1__Task *t)
 	const char *text = t->error ? t->error->message : t->step;
 
 	return arena_printf(
-		&cli->arena, "%s %s %s %.0f%% %s", cli_text(cli, t->vm_name, strlen(t->vm_name)),
+		&cli->arena, "%s %s %s %.0f%%%s%s", cli_text(cli, t->vm_name, strlen(t->vm_name)),
 		cli_text(cli, t->method, strlen(t->method)),
 		cli_enum(cli, &xenmesh__v1__task_state__descriptor, (int)t->state, "TASK_STATE_"),
-		t->progress * 100, cli_text(cli, text, strlen(text)));
+		t->progress * 100, *text ? " " : "", cli_text(cli, text, strlen(text)));
 }
 
 static const char *or_unknown(struct cli *cli, ProtobufCBinaryData text)

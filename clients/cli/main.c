@@ -7,8 +7,11 @@
 #include <stdio.h>
 
 #include "clients/cli/cli.h"
+#include "clients/cli/schema.h"
 #include "libcommon/log.h"
 #include "libcommon/parse.h"
+
+#define MISTAKES_MAX 20 /* of a topology, as many as a terminal shows */
 
 /* Where the command's next word begins if argv begins with its first words, else NULL; all of
  * its words: an empty string. *n = how many of argv they are. */
@@ -84,6 +87,31 @@ static int print_command_help(const struct cli_command *c)
 	return CLI_OK;
 }
 
+static int unknown_command(const char *word)
+{
+	const char *nearest = NULL;
+	unsigned int distance = strlen(word) > 3 ? 3 : 2;
+
+	for (const struct cli_command *c = cli_commands; c->words; c++) {
+		char first[32];
+		unsigned int d;
+
+		snprintf(first, sizeof(first), "%.*s", (int)strcspn(c->words, " "), c->words);
+		d = schema_distance(word, first, distance);
+		if (c->summary && d < distance) {
+			distance = d;
+			nearest = c->words;
+		}
+	}
+	if (nearest) {
+		cli_error("unknown command \"%s\"; did you mean %.*s?", word,
+			  (int)strcspn(nearest, " "), nearest);
+	} else {
+		cli_error("unknown command \"%s\"; see: xenmesh --help", word);
+	}
+	return CLI_USAGE;
+}
+
 /* The first words are a group, the next is missing or wrong. */
 static int wrong_word(int argc, char **argv)
 {
@@ -95,7 +123,7 @@ static int wrong_word(int argc, char **argv)
 		n_group--;
 	}
 	if (!n_group) {
-		return cli_usage("unknown command \"%s\"", argv[0]);
+		return unknown_command(argv[0]);
 	}
 	fputs("xenmesh", stderr);
 	for (int i = 0; i < n_group; i++) {
@@ -119,6 +147,25 @@ static int wrong_word(int argc, char **argv)
 	return CLI_USAGE;
 }
 
+/* Of a topology, a line each: a file that is none has as many as lines. */
+static void print_mistakes(const char *lines)
+{
+	size_t n = 0;
+
+	for (const char *p = lines; *p; n++) {
+		size_t len = strcspn(p, "\n");
+
+		if (n < MISTAKES_MAX) {
+			cli_error("%.*s", (int)len, p);
+		}
+		p += len + (p[len] == '\n');
+	}
+	if (n > MISTAKES_MAX) {
+		cli_error("and %zu more mistakes; all: xenmesh bus topology check",
+			  n - MISTAKES_MAX);
+	}
+}
+
 static int run_command(struct cli *cli, const struct cli_command *c, int argc, char **argv,
 		       bool help)
 {
@@ -133,7 +180,7 @@ static int run_command(struct cli *cli, const struct cli_command *c, int argc, c
 		r = topology_load_in(&cli->topology, cli->topology_path, cli->socket_dir, &errors);
 	}
 	if (r < 0) {
-		cli_error("%s", errors.len ? strbuf_str(&errors) : strerror(-r));
+		print_mistakes(errors.len ? strbuf_str(&errors) : strerror(-r));
 		return CLI_FAILURE;
 	}
 	r = sd_event_new(&cli->loop);

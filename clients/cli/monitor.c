@@ -10,7 +10,8 @@
 #include "clients/cli/follow.h"
 #include "libcommon/parse.h"
 
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX  16
+#define WIDE_COLUMNS 140 /* a state's topic, its day, and what it says */
 
 /* ---- options ---- */
 
@@ -97,6 +98,14 @@ static const char *time_of_day(struct cli *cli, uint64_t ns)
 	return time ? arena_printf(&cli->arena, "%.12s", time + 1) : text;
 }
 
+/* Cut lines have room for the time of day only. */
+static const char *line_time(const struct monitor *m, uint64_t ns)
+{
+	bool is_short = m->form == MONITOR_SHORT || (m->columns && m->columns < WIDE_COLUMNS);
+
+	return is_short ? time_of_day(m->cli, ns) : event_time(m->cli, ns);
+}
+
 static const char *hex_text(struct cli *cli, const uint8_t *data, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -131,21 +140,20 @@ static void print_state(const struct monitor *m, const char *service, const stru
 	const char *line;
 
 	if (m->form == MONITOR_SHORT) {
-		line = arena_printf(&cli->arena, "%s %s%s #%" PRIu64 " %zuB %s",
-				    time_of_day(cli, ns), mark, topic, e->seq, e->size,
-				    event_summary(cli, e->event));
+		line = arena_printf(&cli->arena, "%s %s%s #%" PRIu64 " %zuB %s", line_time(m, ns),
+				    mark, topic, e->seq, e->size, event_summary(cli, e->event));
 	} else if (m->form == MONITOR_HEX) {
 		size_t len = 0;
 		uint8_t *owned;
 		const uint8_t *bytes = publication(e, &len, &owned);
 
 		line = arena_printf(&cli->arena, "%s %s%s %s #%" PRIu64 " %zuB %s",
-				    event_time(cli, ns), mark, topic, service, e->seq, e->size,
+				    line_time(m, ns), mark, topic, service, e->seq, e->size,
 				    hex_text(cli, bytes, len));
 		free(owned);
 	} else {
 		line = arena_printf(&cli->arena, "%s %s%s %s #%" PRIu64 " %zuB %s",
-				    event_time(cli, ns), mark, topic, service, e->seq, e->size,
+				    line_time(m, ns), mark, topic, service, e->seq, e->size,
 				    event_summary(cli, e->event));
 	}
 	print_cut(line ? line : "(too large to be shown)", m->columns);
@@ -176,10 +184,7 @@ static void print_note(const struct monitor *m, const char *service, const struc
 	const char *red = is_data && cli->color && e->what != BUS_SUB_RESYNCED ? "\033[31m" : "";
 	const char *reset = *red ? "\033[0m" : "";
 
-	fprintf(to, "%s %s%s ",
-		m->form == MONITOR_SHORT ? time_of_day(cli, received_ns)
-					 : event_time(cli, received_ns),
-		red, service);
+	fprintf(to, "%s %s%s ", line_time(m, received_ns), red, service);
 	if (e->what == BUS_SUB_GAP) {
 		fprintf(to, "GAP: %" PRIu64 " or more events lost, repairing", e->missed);
 	} else if (e->what == BUS_SUB_LOST) {

@@ -317,6 +317,9 @@ static int to_text(struct reading *r, struct json_object *o, char **out)
 	if (memchr(json_object_get_string(o), 0, len)) {
 		return complain(r, "must not contain NUL", o);
 	}
+	if (!utf8_is_valid(json_object_get_string(o), len)) {
+		return complain(r, "must be UTF-8", o);
+	}
 	*out = arena_strndup(r->arena, json_object_get_string(o), len);
 	return *out ? 0 : -ENOMEM;
 }

@@ -169,6 +169,9 @@ const char *probe_advice(struct cli *cli, const struct probe *p)
 	case PROBE_UP:
 		return "";
 	case PROBE_DENIED:
+		if (p->path && access(p->path, W_OK) < 0 && errno == EACCES) {
+			return arena_printf(&cli->arena, "namei -l %s", p->path);
+		}
 		return "ask for a role in [access] of the topology";
 	case PROBE_ERROR:
 		return arena_printf(&cli->arena, "%sjournalctl -u xenmesh-%s", where,

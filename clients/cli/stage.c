@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "clients/cli/stage.h"
 
+#include <sys/stat.h>
+
 #include "bus/service.h"
 #include "libcommon/err.h"
 
@@ -86,6 +88,11 @@ int stage_add(struct stage *s, struct cli *cli, const char *service, bool i_know
 	}
 	if (s->n == STAGE_SERVICES_MAX) {
 		cli_error("more than %d services", STAGE_SERVICES_MAX);
+		return CLI_FAILURE;
+	}
+	/* Else the first use of a test bus would begin with an error. */
+	if (cli->socket_dir && mkdir(cli->socket_dir, 0755) < 0 && errno != EEXIST) {
+		cli_error("cannot make %s: %s", cli->socket_dir, strerror(errno));
 		return CLI_FAILURE;
 	}
 	r = bus_service_new(&s->services[s->n], cli->loop, &config);

@@ -23,6 +23,12 @@ ALL = ["ops", "metrics", "agent-bridge"]
 COMPLETE_S = 5  # a tab takes milliseconds; this is for a busy machine
 
 
+def has_blocked(pid, number):
+    with open("/proc/%d/status" % pid, encoding="ascii") as f:
+        mask = next(line.split()[1] for line in f if line.startswith("SigBlk:"))
+    return int(mask, 16) >> (number - 1) & 1
+
+
 class Stranger(threading.Thread):
     """A service of another release and with another clock, that answers calls and publishes nothing."""
 
@@ -211,6 +217,11 @@ class Tests:
         s.fails(2, "is no JSON", "bus", "call", "GetVm", "-j", "{")
         s.fails(2, "given twice", "bus", "call", "GetVm", "@x", "-j", "{}")
         s.fails(2, "no service", "bus", "call", "GetVm", "--service", "nothing")
+        s.fails(2, "/nonexistent: No such file", "bus", "call", "GetVm", "@/nonexistent")
+        s.fails(2, "vm: must be UTF-8", "bus", "call", "GetVm", "vm=\udcff")
+        s.fails(2, "vifs[] adds one", "bus", "call", "DefineVm", "config.vifs[0].mac=x")
+        # What somebody wrote must not reach the terminal as it is.
+        s.fails(2, 'no method "\\x1b[31m"', "bus", "call", "\033[31m")
 
     def call_dry(self):
         s = self.system
@@ -259,6 +270,10 @@ class Tests:
         broken = s.write("broken.conf", "[bus]\nrun_dir = relative\n[nothing]\nx = y\n")
         s.fails(1, "broken.conf:4: unknown section", "bus", "topology", "check", broken)
         s.fails(1, "broken.conf:4: unknown section", "--topology", broken, "bus", "topology", "check")
+        expect_equal(json.loads(s.cli("--json", "bus", "topology", "check", broken).out)["file"], broken, "file")
+        other = s.write("other.conf", "no topology\n" * 30)
+        said = s.fails(1, "and 10 more mistakes", "--topology", other, "bus", "ls").err.splitlines()
+        expect(len(said) == 21 and all(line.startswith("xenmesh: ") for line in said), str(said))
 
     def doctor(self):
         s = self.system
@@ -274,6 +289,35 @@ class Tests:
         expect_equal((rc, [f["mend"] for f in found]), (1, ["chmod go-w " + place]), "an open directory")
         # What is said to mend it does.
         expect_equal(self.findings()[0], 0, "status after it was mended")
+        path = os.path.join(place, "rpc")
+        os.chmod(path, 0o600)
+        try:
+            rc, found = self.findings()
+        finally:
+            os.chmod(path, 0o666)
+        expect_equal((rc, [f["mend"] for f in found]), (1, ["chmod 0666 " + path]), "a closed socket")
+
+    def doctor_of_owners(self):
+        s = self.system
+        if os.getuid() != 0:
+            raise Skipped("only root can give directories away")
+        place = os.path.join(s.dir, "bus")
+        os.chown(place, NOBODY, -1)
+        try:
+            rc, found = self.findings()
+        finally:
+            os.chown(place, 0, -1)
+        expect_equal((rc, [f["mend"] for f in found]), (1, ["chown root " + place]), "a run_dir of somebody else")
+        place = os.path.join(place, "ops")
+        os.chmod(place, 0o700)
+        try:
+            denied = s.fails(5, "may not connect to %s/rpc" % place, "--timeout", "300ms", "bus", "call", "GetHost",
+                             user=NOBODY, group=NOBODY, extra_groups=[])
+            rc, found = self.findings(user=NOBODY, group=NOBODY, extra_groups=[])
+        finally:
+            os.chmod(place, 0o755)
+        expect("systemctl" not in denied.err, "advice: %s" % denied.err)
+        expect("sudo chmod o+x " + place in [f["mend"] for f in found], "a closed directory: %s" % found)
 
     def doctor_of_a_dead_bus(self):
         directory, topology = self.elsewhere("dead")
@@ -346,6 +390,9 @@ class Tests:
         os.rename(os.path.join(own, "here.crt"), os.path.join(own, "away"))
         rc, found = self.findings("--topology", topology)
         expect_equal((rc, [f["check"] for f in found]), (1, ["tls"]), "a missing certificate")
+        far = s.write("far.conf", text % (s.dir, own, own, own) +
+                      "[host far]\nops.pub = tls+tcp://127.0.0.1:1\nops.rpc = tls+tcp://127.0.0.1:2\n")
+        s.fails(4, "no connection can be made", "--topology", far, "bus", "ping", "far/ops")
 
     # ---- bench ----
 
@@ -362,6 +409,16 @@ class Tests:
             for result in results:
                 expect_equal(result["calls" if kind == "rtt" else "events"], 300, "how many")
                 expect(0 < result["min_us"] <= result["p50_us"] <= result["p99_us"] <= result["max_us"], str(result))
+        env = dict(s.env, TMPDIR=s.dir)
+        stopped = subprocess.Popen(s.command("bus", "bench", "pub", "-c", "1000000"), env=env,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        # The publisher is forked, listens, and is asked for events: then there is something to leave behind.
+        wait_for(lambda: any(os.path.exists(os.path.join(s.dir, name, "rpc")) for name in os.listdir(s.dir)
+                             if name.startswith("xenmesh-bench-")), 20, "the private bus is there")
+        wait_for(lambda: has_blocked(stopped.pid, signal.SIGINT), 20, "it waits for signals")
+        stopped.send_signal(signal.SIGINT)
+        said = stopped.communicate(timeout=20)[1]
+        expect(stopped.returncode == 1 and "interrupted" in said, "interrupted: %s" % said)
         expect_equal(set(os.listdir(s.dir)), before, "files left behind")
         s.fails(4, "not connected", "--socket-dir", "/nonexistent", "bus", "bench", "rtt")
         s.fails(2, "rtt", "bus", "bench", "nothing")
@@ -412,6 +469,8 @@ class Tests:
         expect(not re.search("\033", s.cli("bus", "doctor").out + s.ok("bus", "ls")), "colours in a pipe")
         s.fails(2, "wants one of: check show dot", "bus", "topology", "nothing")
         s.fails(2, "wants one of:", "bus")
+        s.fails(2, "did you mean bus?", "buss", "ls")
+        s.fails(2, "see: xenmesh --help", "nothing-like-it")
         expect("bus ping" in s.ok("bus", "--help") and "vm list" not in s.ok("bus", "--help"), "help of a group")
 
 
@@ -421,8 +480,8 @@ def main():
     with System(args.bin, vms=2, roles={"observer": "0", "operator": "0", "admin": "0"}) as system:
         t = Tests(system)
         names = ("ls", "ls_missing", "ls_stale_and_deaf", "ls_denied", "ping", "ping_stopped", "describe", "call",
-                 "call_dry", "call_failure", "topology", "topology_check", "doctor", "doctor_of_a_dead_bus",
-                 "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench", "completion",
+                 "call_dry", "call_failure", "topology", "topology_check", "doctor", "doctor_of_owners",
+                 "doctor_of_a_dead_bus", "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench", "completion",
                  "completion_in_bash", "plumbing")
         return run([(name, getattr(t, name)) for name in names], args.only, system)
 

@@ -5,7 +5,9 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -218,6 +220,8 @@ class Cli:
                 lines = self.read_until(fd, b"#9").splitlines()
                 widths = {len(line) for line in lines if " RESYNCED " not in line}
                 bus.expect(widths and max(widths) <= 50, "widths %s" % widths)
+                bus.expect(all(re.match(r"(\033\S*)?\d\d:\d\d:\d\d\.\d{3} ", line) for line in lines),
+                           "times of %s" % lines[:3])
                 other.stop(publisher)
                 down = next(line for line in self.read_until(fd, b" DOWN").splitlines() if " DOWN" in line)
                 bus.expect(("\033[31m" in down and "\033[0m" in down) == red, "with %s %s: %r" % (args, env, down))
@@ -344,6 +348,12 @@ class Cli:
         call = d["event"]["rpc_trace"]
         bus.expect(d["topic"] == "trace/rpc/test" and call["method"].endswith("/Ping"), "event %s" % d)
         bus.expect(call["code"] == "CODE_OK" and call["caller"]["uid"] == os.getuid(), "call %s" % call)
+        # Its own switching on is not one of the calls that are wanted.
+        process = self.popen("trace", "test", "--json", "--for", "50s", "--count", 1)
+        bus.wait_for(lambda: self.run("ping", "test") and self.sees_line(process), 20, "a call is shown")
+        bus.expect(process.wait(10) == 0, "ended with %s" % process.returncode)
+        d = json.loads(self.line)
+        bus.expect(d["event"]["rpc_trace"]["method"].endswith("/Ping"), "the first call %s" % d)
         self.run("trace", rc=2)
         self.run("trace", "nobody", rc=1)
         self.run("trace", "test", "--for", "2h", rc=2)
@@ -483,6 +493,7 @@ class Cli:
         bus.expect("--i-know" in refused.stderr, refused.stderr)
 
     def pub(self):
+        shutil.rmtree(self.stage)  # it makes the directory of a test bus
         player = self.popen("pub", "test", "task/7", "-j", '{"task": {"id": "7", "step": "x"}}',
                             "--socket-dir", self.stage, "--for", "30s")
         event = self.documents("wait", "task/7", "--socket-dir", self.stage, "--for", "step==x")[0]

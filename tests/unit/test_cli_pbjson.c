@@ -86,6 +86,7 @@ static void test_pbjson__refuses_what_does_not_fit(void)
 		{ "{\"timeout_s\":\"5x\"}", "timeout_s: wants a number >= 0" },
 		{ "{\"force\":\"perhaps\"}", "force: wants true or false" },
 		{ "{\"vm\":\"a\\u0000b\"}", "vm: must not contain NUL" },
+		{ "{\"vm\":\"a\xff\"}", "vm: must be UTF-8" },
 		{ "[]", "wants an object" },
 	};
 	struct strbuf out = STRBUF_NULL;
