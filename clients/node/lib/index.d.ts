@@ -177,6 +177,12 @@ export interface GapChange {
   seq: bigint;
 }
 
+/** Events below trace/ after `seq` were lost; nobody keeps them. */
+export interface LostChange {
+  what: "lost";
+  seq: bigint;
+}
+
 /** All topics are now as the publisher had them at `seq`. */
 export interface ResyncedChange {
   what: "resynced";
@@ -194,8 +200,8 @@ export interface DownChange {
   error: Error;
 }
 
-export type Change = StateChange | RemovedChange | GapChange | ResyncedChange | UpChange |
-  DownChange;
+export type Change = StateChange | RemovedChange | GapChange | LostChange | ResyncedChange |
+  UpChange | DownChange;
 
 export interface Subscriber {
   on<W extends Change["what"]>(what: W, listener: (change: Extract<Change, { what: W }>) => void):
@@ -224,7 +230,8 @@ export class Subscriber extends EventEmitter {
   /** All topics are as the publisher has them, as far as is known. */
   readonly isSynced: boolean;
   /** Counters since the start; `malformed` publications could not be read. */
-  readonly stats: { events: number; gaps: number; resyncs: number; malformed: number };
+  readonly stats: { events: number; gaps: number; lost: number; resyncs: number;
+    malformed: number };
   /** Once only. A slow consumer makes the subscriber read more slowly, never queue without end. */
   [Symbol.asyncIterator](): AsyncIterableIterator<Change>;
 }

@@ -159,7 +159,7 @@ export class Mirror {
     const last = this.#transientSeq;
     this.#transientSeq = event.seq;
     if (last !== null && event.prevSeq > last) {
-      this.#tell({ what: "gap", seq: last });
+      this.#tell({ what: "lost", seq: last });
     }
     if (this.wants(event.topic)) {
       this.#tell({ what: "state", topic: event.topic, seq: event.seq, event, replayed: false });
@@ -173,7 +173,7 @@ export class Mirror {
       return;
     }
     if (this.#transientSeq !== null && found.seq > this.#transientSeq) {
-      this.#tell({ what: "gap", seq: this.#transientSeq });
+      this.#tell({ what: "lost", seq: this.#transientSeq });
     }
     this.#transientSeq = found.seq;
   }

@@ -44,7 +44,7 @@ export class Subscriber extends EventEmitter {
   #sync = null; // AbortController of the one under way
   #syncError = null;
   #changes = null;
-  #stats = { events: 0, gaps: 0, resyncs: 0, malformed: 0 };
+  #stats = { events: 0, gaps: 0, lost: 0, resyncs: 0, malformed: 0 };
 
   constructor(pub, rpc, prefixes = [], { client } = {}) {
     super();
@@ -115,6 +115,7 @@ export class Subscriber extends EventEmitter {
     }
     this.#stats.events += change.what === "state" || change.what === "removed";
     this.#stats.gaps += change.what === "gap";
+    this.#stats.lost += change.what === "lost";
     this.#stats.resyncs += change.what === "resynced";
     this.#changes?.push(change);
     this.emit(change.what, change);

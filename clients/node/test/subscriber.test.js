@@ -378,9 +378,9 @@ test("subscriber: traces are passed on, their loss is told and not asked for", a
   publisher.publish("trace/rpc/ops", named("c"));
   publisher.publish("trace/rpc/ops", named("lost"), { isLost: true });
   publisher.heartbeat();
-  await until(() => scene.count("gap") === 2, "both gaps are told");
-  assert.deepEqual(scene.story, ["up", "resynced 0", "state 2", "state 3", "gap 3", "state 5",
-    "gap 5"]);
+  await until(() => scene.count("lost") === 2, "both losses are told");
+  assert.deepEqual(scene.story, ["up", "resynced 0", "state 2", "state 3", "lost 3", "state 5",
+    "lost 5"]);
   assert.deepEqual(publisher.questions, ["Snapshot 0"]);
 });
 

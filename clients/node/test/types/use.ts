@@ -42,7 +42,7 @@ export async function follow(): Promise<void> {
   subscriber.on("state", (change) => console.log(change.event.vmState?.name, change.replayed));
   subscriber.on("down", (change) => console.log(change.error.message));
   // @ts-expect-error no such change
-  subscriber.on("lost", () => {});
+  subscriber.on("vanished", () => {});
   for await (const change of subscriber) {
     const seq: bigint | undefined = "seq" in change ? change.seq : undefined;
     console.log(describe(change), seq);
