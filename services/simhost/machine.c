@@ -532,6 +532,12 @@ int machine_attach(struct machine_domain *d)
 	return r;
 }
 
+void machine_set_complete(struct machine_domain *d)
+{
+	d->state.complete = true;
+	tell_changed(d);
+}
+
 static void collect_connection(struct machine_domain *d, enum xstree_detail detail)
 {
 	struct xsbatch *xs = &d->machine->xs;

@@ -94,6 +94,8 @@ int machine_build(struct machine *m, const Xenmesh__V1__VmConfig *config, bool i
 		  size_t why_size, struct machine_domain **out);
 /* Its devices appear, backends waiting for the guest. */
 int machine_attach(struct machine_domain *d);
+/* A worker has made all of it. */
+void machine_set_complete(struct machine_domain *d);
 /* The backends connect; for the guest, which has just connected its frontends. */
 int machine_connect(struct machine_domain *d);
 /*

@@ -139,6 +139,7 @@ static void send_table(struct sim_service *s, struct link *peer)
 {
 	Xenmesh__Host__FromHost message = XENMESH__HOST__FROM_HOST__INIT;
 	Xenmesh__Host__DomainTable table = XENMESH__HOST__DOMAIN_TABLE__INIT;
+	uint64_t read_ns = clock_boot_ns(); /* before: the table is at least that new */
 	size_t n = machine_count(s->machine);
 	_cleanup_(xfreep) Xenmesh__Host__Domain **domains = calloc(n, sizeof(*domains));
 
@@ -151,7 +152,7 @@ static void send_table(struct sim_service *s, struct link *peer)
 	}
 	table.domains = domains;
 	table.n_domains = n;
-	table.read_ns = clock_boot_ns();
+	table.read_ns = read_ns;
 	message.body_case = XENMESH__HOST__FROM_HOST__BODY_TABLE;
 	message.table = &table;
 	host_server_reply(peer, &message, -1);

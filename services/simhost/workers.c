@@ -243,6 +243,7 @@ static void create_finish(struct sim_worker *w)
 	if (!d) {
 		return;
 	}
+	machine_set_complete(d);
 	r = w->leave_paused ? 0 : machine_unpause(d);
 	if (r < 0) {
 		undo_create(w);

@@ -26,6 +26,7 @@ struct fakedomain {
 	Xenmesh__V1__ShutdownReason reason;
 	uint64_t memory_kib;
 	uint64_t started_ns;
+	bool is_complete;
 };
 
 struct fakehost {
@@ -49,6 +50,7 @@ struct fakehost {
 	bool is_worker_stubborn; /* does not obey a cancel */
 	bool is_destroy_slow;	 /* destroyed domains stay dying */
 	bool is_create_paused;	 /* creates stay half-way: the domain is there, paused */
+	bool is_marking;	 /* and those are complete */
 	int fail_code;		 /* 0 = works */
 	const char *fail_line;	 /* a log line before the failure */
 
@@ -86,6 +88,7 @@ static inline void fakehost_fill(const struct fakehost *h, uint32_t domid, Xenme
 	d->vcpus_online = d->max_vcpus = 1;
 	d->memory_kib = d->max_memory_kib = f->memory_kib;
 	d->started_ns = f->started_ns;
+	d->complete = f->is_complete;
 }
 
 static inline void fakehost_tell(struct fakehost *h, uint32_t domid)
@@ -264,6 +267,10 @@ static inline void fakeworker_create(struct fakeworker *w, const Xenmesh__Host__
 
 	fakehost_add(h, c->config->uuid, c->config->name, is_paused ? POWER_PAUSED : POWER_RUNNING);
 	h->domains[domid].memory_kib = c->config->memory_kib;
+	h->domains[domid].is_complete = !h->is_create_paused || h->is_marking;
+	if (h->domains[domid].is_complete) {
+		fakehost_tell(h, domid);
+	}
 	if (!h->is_create_paused) {
 		fakeworker_done(w, CODE_OK, "", (int)domid);
 	}

@@ -80,6 +80,11 @@ static void teardown(struct fixture *f)
 	free(f->hv);
 }
 
+static void mark_dir_remove(struct fixture_dir *dir)
+{
+	fixture_dir_remove(dir, "");
+}
+
 /* Scan and refresh; what was told since the last time. */
 static const char *look(struct fixture *f)
 {
@@ -114,6 +119,31 @@ static void test_come_and_go(void)
 	fake_drop(f.hv, 0);
 	CU_ASSERT_STRING_EQUAL(look(&f), "-0 -2 ");
 	CU_ASSERT_EQUAL(host_domains_count(f.domains), 0);
+	teardown(&f);
+}
+
+/* Whether a paused domain is all there, only the mark of its worker says. */
+static void test_mark_of_a_complete_domain(void)
+{
+	_cleanup_(mark_dir_remove) struct fixture_dir dir;
+	struct fixture f;
+
+	setup(&f);
+	fixture_dir_make(&dir);
+	host_domains_set_userdata_dir(f.domains, dir.path);
+	fake_add(f.hv, 3, 5)->flags |= XEN_DOMINF_paused;
+	CU_ASSERT_STRING_EQUAL(look(&f), "+3 ");
+	CU_ASSERT_FALSE(f.last.complete);
+	fixture_write(&dir, "userdata-d.3.00000000-0000-0000-0000-000000000006.xenmesh", "");
+	fixture_write(&dir, "userdata-d.3.00000000-0000-0000-0000-000000000005.libxl-json", "");
+	CU_ASSERT_STRING_EQUAL(look(&f), "");
+	fixture_write(&dir, "userdata-d.3.00000000-0000-0000-0000-000000000005.xenmesh", "");
+	CU_ASSERT_STRING_EQUAL(look(&f), "+3 ");
+	CU_ASSERT(f.last.complete);
+	CU_ASSERT_STRING_EQUAL(look(&f), "");
+	fake_find(f.hv, 3)->flags &= ~(uint32_t)XEN_DOMINF_paused;
+	CU_ASSERT_STRING_EQUAL(look(&f), "+3 ");
+	CU_ASSERT(f.last.complete);
 	teardown(&f);
 }
 
@@ -385,8 +415,8 @@ static void test_failures(void)
 	teardown(&f);
 }
 
-UNIT_MAIN("host_domains", UNIT_TEST(test_come_and_go), UNIT_TEST(test_domid_used_again),
-	  UNIT_TEST(test_gone_before_told), UNIT_TEST(test_states), UNIT_TEST(test_numbers),
-	  UNIT_TEST(test_many), UNIT_TEST(test_start_time), UNIT_TEST(test_renamed),
-	  UNIT_TEST(test_marks), UNIT_TEST(test_reads_are_limited), UNIT_TEST(test_budget),
-	  UNIT_TEST(test_failures))
+UNIT_MAIN("host_domains", UNIT_TEST(test_come_and_go), UNIT_TEST(test_mark_of_a_complete_domain),
+	  UNIT_TEST(test_domid_used_again), UNIT_TEST(test_gone_before_told),
+	  UNIT_TEST(test_states), UNIT_TEST(test_numbers), UNIT_TEST(test_many),
+	  UNIT_TEST(test_start_time), UNIT_TEST(test_renamed), UNIT_TEST(test_marks),
+	  UNIT_TEST(test_reads_are_limited), UNIT_TEST(test_budget), UNIT_TEST(test_failures))

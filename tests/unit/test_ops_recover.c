@@ -165,7 +165,64 @@ static void test_recover__start_that_stays_half_way(void)
 	ops_start(&f);
 	run_to_end(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_ABORTED);
-	CU_ASSERT(ops_has_message(&f, id, "it is still paused; destroy it"));
+	CU_ASSERT(ops_has_message(&f, id, "it is half built; destroy it"));
+}
+
+/* The worker died just before it let the domain run. */
+static void test_recover__start_that_stays_paused(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_create_paused = f.host.is_marking = true;
+	id = stop_at_worker(&f, TASK_START);
+	CU_ASSERT(fakehost_release(&f.host));
+	ops_start(&f);
+	run_to_end(&f, id, TASK_FAILED);
+	CU_ASSERT(ops_has_message(&f, id, "complete but still paused; unpause it"));
+}
+
+/* A half built domain is paused, too. */
+static void test_recover__start_paused_that_stays_half_way(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = f.host.is_create_paused = true;
+	snprintf(id.text, sizeof(id.text), "%s",
+		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
+	WAIT(&f, fakehost_worker(&f.host));
+	ops_stop(&f);
+	CU_ASSERT(fakehost_release(&f.host));
+	ops_start(&f);
+	run_to_end(&f, id, TASK_FAILED);
+	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_ABORTED);
+	CU_ASSERT(ops_has_message(&f, id, "it is half built; destroy it"));
+}
+
+/* The worker goes on after the restart. */
+static void test_recover__start_paused_is_done_with_its_mark(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	f.host.is_holding = f.host.is_create_paused = true;
+	snprintf(id.text, sizeof(id.text), "%s",
+		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
+	WAIT(&f, fakehost_worker(&f.host));
+	ops_stop(&f);
+	CU_ASSERT(fakehost_release(&f.host));
+	ops_start(&f);
+	f.core->engine.waits.recover_half_ms = 15000;
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_PAUSED);
+	ops_run_for(&f, 200);
+	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_RUNNING);
+	f.host.domains[1].is_complete = true;
+	fakehost_tell(&f.host, 1);
+	run_to_end(&f, id, TASK_DONE);
 }
 
 static void test_recover__start_paused(void)
@@ -455,6 +512,9 @@ int main(void)
 		UNIT_TEST(test_recover__start_whose_worker_still_works),
 		UNIT_TEST(test_recover__start_that_was_lost),
 		UNIT_TEST(test_recover__start_that_stays_half_way),
+		UNIT_TEST(test_recover__start_that_stays_paused),
+		UNIT_TEST(test_recover__start_paused_that_stays_half_way),
+		UNIT_TEST(test_recover__start_paused_is_done_with_its_mark),
 		UNIT_TEST(test_recover__start_paused),
 		UNIT_TEST(test_recover__shutdown_goes_on),
 		UNIT_TEST(test_recover__asks_again_when_it_is_not_known),

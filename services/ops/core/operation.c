@@ -106,6 +106,17 @@ static bool is_guest_ended(const struct operation *op)
 	return !d || d->power_state == POWER_SHUTDOWN || d->power_state == POWER_DYING;
 }
 
+/* What no worker of ours has told of may be paused because it is half built: then its mark decides.
+ */
+static bool is_created(const struct operation *op, const Xenmesh__Host__Domain *d)
+{
+	if (!d || d->power_state == POWER_DYING) {
+		return false;
+	}
+	return d->power_state != POWER_PAUSED ||
+	       (op->task->is_paused && (d->complete || !op->is_recovered));
+}
+
 bool operation_is_reached(const struct operation *op)
 {
 	const Xenmesh__Host__Domain *d = target(op);
@@ -117,9 +128,7 @@ bool operation_is_reached(const struct operation *op)
 	case PHASE_DESTROY:
 		return !d || d->power_state == POWER_DYING;
 	case PHASE_CREATE:
-		d = vm_domain(op->vm);
-		return d && (op->task->is_paused || d->power_state != POWER_PAUSED) &&
-		       d->power_state != POWER_DYING;
+		return is_created(op, vm_domain(op->vm));
 	case PHASE_ACT:
 		return !d || (d->power_state == POWER_PAUSED) == (op->task->kind == TASK_PAUSE);
 	default:

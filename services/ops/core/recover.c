@@ -18,8 +18,11 @@ static void lost(struct operation *op)
 		"was wanted; look at the VM and try again";
 
 	if (op->phase == PHASE_CREATE && vm_domain(op->vm)) {
-		text = "ops was restarted while the domain was being created, and it is still "
-		       "paused; destroy it and start the VM again";
+		text = vm_domain(op->vm)->complete
+			       ? "ops was restarted while the domain was being created; it is "
+				 "complete but still paused; unpause it"
+			       : "ops was restarted while the domain was being created, and it is "
+				 "half built; destroy it and start the VM again";
 	} else if (op->phase == PHASE_CREATE) {
 		text = "ops was restarted while the domain was being created, and there is none; "
 		       "start the VM again";

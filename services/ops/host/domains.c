@@ -5,6 +5,7 @@
  */
 #include "services/ops/host/domains.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "libcommon/clock.h"
@@ -12,15 +13,18 @@
 #include "libcommon/log.h"
 #include "libcommon/parse.h"
 #include "libcommon/xenstore.h"
+#include "services/ops/mark.h"
 
 #define READS_PER_SECOND 8
 #define NAME_TEXT_MAX	 256
+#define USERDATA_DIR	 "/var/lib/xen" /* libxl's */
 
 struct host_domains {
 	struct hypervisor *hv;
 	struct xenstore *xs;
 	const struct host_domains_events *events;
 	void *userdata;
+	const char *userdata_dir;
 	struct host_domain **table; /* ascending domid */
 	size_t n;
 	xc_domaininfo_t *infos; /* of a scan */
@@ -40,8 +44,14 @@ int host_domains_new(struct host_domains **out, struct hypervisor *hv, struct xe
 	d->xs = xs;
 	d->events = events;
 	d->userdata = userdata;
+	d->userdata_dir = USERDATA_DIR;
 	*out = d;
 	return 0;
+}
+
+void host_domains_set_userdata_dir(struct host_domains *d, const char *dir)
+{
+	d->userdata_dir = dir;
 }
 
 static void domain_free(struct host_domain *domain)
@@ -139,6 +149,7 @@ void host_domain_message(const struct host_domain *domain, Xenmesh__Host__Domain
 	out->vbds = domain->devices.vbds;
 	out->n_vbds = domain->devices.n_vbds;
 	out->started_ns = domain->started_ns;
+	out->complete = domain->is_complete;
 }
 
 /* Tell of the domain unless it looks as it did. */
@@ -339,6 +350,21 @@ static int read_infos(struct host_domains *d)
 	return 0;
 }
 
+/* Nothing tells when the mark is made, so each scan looks; only those that are being made, or that
+ * somebody has paused, are asked about. */
+static void look_for_mark(struct host_domains *d, struct host_domain *domain)
+{
+	char path[PATH_MAX];
+
+	if (domain->is_complete || !(domain->info.flags & XEN_DOMINF_paused)) {
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/userdata-d.%u.%s." OPERATION_USERDATA, d->userdata_dir,
+		 domain->domid, domain->uuid);
+	domain->is_complete = access(path, F_OK) == 0;
+	domain->is_changed |= domain->is_complete;
+}
+
 static bool is_same_domain(const struct host_domain *domain, const xc_domaininfo_t *info)
 {
 	return domain->domid == info->domain &&
@@ -414,6 +440,7 @@ int host_domains_scan(struct host_domains *d)
 	for (size_t i = 0; i < d->n; i++) {
 		struct host_domain *domain = d->table[i];
 
+		look_for_mark(d, domain);
 		if (!domain->is_changed) {
 			continue;
 		}

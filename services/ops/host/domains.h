@@ -37,8 +37,9 @@ struct host_domain {
 	struct host_domains *domains;
 	struct xenstore_watch *name_watch;
 	bool has_start_time;
-	bool is_changed; /* by a scan, not yet told */
-	bool is_told;	 /* changed() was called, or host_domains_tell(): gone() will be, too */
+	bool is_complete; /* a worker has left its mark; looked for while it is paused */
+	bool is_changed;  /* by a scan, not yet told */
+	bool is_told;	  /* changed() was called, or host_domains_tell(): gone() will be, too */
 	unsigned int dirty;
 	uint64_t window_ns; /* of the limit on reads that a guest can cause */
 	unsigned int n_reads;
@@ -58,6 +59,8 @@ struct host_domains_events {
 /* hv and xs are borrowed. events is kept by pointer. */
 int host_domains_new(struct host_domains **out, struct hypervisor *hv, struct xenstore *xs,
 		     const struct host_domains_events *events, void *userdata);
+/* Where libxl keeps its userdata, for tests; kept by pointer. */
+void host_domains_set_userdata_dir(struct host_domains *d, const char *dir);
 struct host_domains *host_domains_free(struct host_domains *d);
 /* One hypercall for each 36 domains. New ones are marked, the first refresh tells of them. */
 int host_domains_scan(struct host_domains *d);

@@ -14,6 +14,7 @@
 #include "libcommon/log.h"
 #include "libcommon/uuid.h"
 #include "services/ops/core/vmconfig.h"
+#include "services/ops/mark.h"
 #include "services/ops/worker/codes.h"
 #include "services/ops/worker/config.h"
 #include "services/ops/worker/domain.h"
@@ -181,7 +182,8 @@ static int start_create(libxl_ctx *ctx, const libxl_asyncop_how *how, void *args
 	return libxl_domain_create_new(ctx, create->config, create->domid, how, NULL);
 }
 
-/* Without the mark the domain is found by its UUID, so this is no failure. */
+/* Only after a restart of the core it is looked for, and the user told to destroy a domain that has
+ * none: no reason to undo a create that worked. */
 static void mark_domain(struct operation *op, uint32_t domid, const Xenmesh__V1__VmConfig *c)
 {
 	size_t len = xenmesh__v1__vm_config__get_packed_size(c);

@@ -13,9 +13,6 @@
 
 #define OPERATION_MESSAGE_MAX 1024
 
-/* A domain of ours is known by this file of libxl's userdata: the packed VmConfig. */
-#define OPERATION_USERDATA "xenmesh"
-
 struct operation {
 	struct xl *xl;	     /* open */
 	struct lines *lines; /* of the same libxl context */

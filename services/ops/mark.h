@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The mark of a domain that a worker has made completely, its devices included,
+ * before it lets it run: a file of libxl's userdata with the packed VmConfig.
+ * libxl removes it with the domain.
+ */
+#define OPERATION_USERDATA "xenmesh"
