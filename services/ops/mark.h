@@ -5,4 +5,5 @@
  * before it lets it run: a file of libxl's userdata with the packed VmConfig.
  * libxl removes it with the domain.
  */
+#define OPERATION_MARKS	   "/var/lib/xen" /* userdata-d.DOMID.UUID.xenmesh there */
 #define OPERATION_USERDATA "xenmesh"

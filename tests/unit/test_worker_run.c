@@ -4,6 +4,10 @@
  */
 #include "services/ops/worker/worker.h"
 
+#include <ftw.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include "services/ops/core/names.h"
 #include "tests/unit/fake_libxl.h"
 
@@ -21,8 +25,14 @@ struct outcome {
 	char lines[1024];
 };
 
+static char dir[] = "/tmp/xenmesh-worker-XXXXXX", lock_path[64];
+static struct worker_paths paths = { .lock = lock_path, .marks = dir };
+
 static void setup(void)
 {
+	static unsigned int n; /* a process keeps its locks */
+
+	snprintf(lock_path, sizeof(lock_path), "%s/lock%u", dir, n++);
 	memset(&host, 0, sizeof(host));
 	host.free_kib = 1 << 20;
 	host.cancel_fd = host.close_fd = -1;
@@ -112,10 +122,10 @@ static struct outcome run(const Xenmesh__Host__ToWorker *request, enum meanwhile
 	host.close_fd = meanwhile == CLOSE ? dup(fds[0]) : -1;
 	if (meanwhile == CLOSE) {
 		close(fds[0]);
-		o.status = worker_run(fds[1]);
+		o.status = worker_run(fds[1], &paths);
 		return o;
 	}
-	o.status = worker_run(fds[1]);
+	o.status = worker_run(fds[1], &paths);
 	read_answers(&o, fds[0]);
 	close(fds[0]);
 	CU_ASSERT_EQUAL(o.status, 0);
@@ -182,6 +192,94 @@ static void test_create(void)
 	CU_ASSERT_EQUAL(the_domain(NEW_DOMID)->n_pauses, 0);
 	CU_ASSERT_PTR_NOT_NULL(strstr(o.steps, "building|")); /* libxl's own progress */
 	CU_ASSERT_STRING_EQUAL(o.lines, "");
+}
+
+/* A worker that was left over by another core is at it. */
+static void test_create_one_at_a_time(void)
+{
+	Xenmesh__V1__VmConfig c = good_config();
+	struct outcome o;
+	int ready[2], end[2], status;
+	char byte;
+	pid_t pid, holder = 0;
+
+	setup();
+	CU_ASSERT_EQUAL(pipe(ready), 0);
+	CU_ASSERT_EQUAL(pipe(end), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(end[1]);
+		byte = vmlock_take(paths.lock, UUID, &holder) == 0 ? 'y' : 'n';
+		_exit(write(ready[1], &byte, 1) != 1 || read(end[0], &byte, 1) < 0);
+	}
+	CU_ASSERT_EQUAL(read(ready[0], &byte, 1), 1);
+	CU_ASSERT_EQUAL(byte, 'y');
+	o = create(&c, false, NOTHING);
+	CU_ASSERT_EQUAL(o.code, CODE_UNAVAILABLE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(o.message, "is making a domain of this VM"));
+	CU_ASSERT_EQUAL(strtol(strstr(o.message, "process ") + 8, NULL, 10), pid);
+	CU_ASSERT_STRING_EQUAL(host.calls, "");
+	CU_ASSERT_EQUAL(vmlock_take(paths.lock, OTHER_UUID, &holder), 0); /* others may */
+	close(end[1]);
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT_EQUAL(status, 0);
+	CU_ASSERT_EQUAL(create(&c, false, NOTHING).code, CODE_OK);
+	close(ready[0]);
+	close(ready[1]);
+	close(end[0]);
+}
+
+static void test_create_cannot_lock(void)
+{
+	Xenmesh__V1__VmConfig c = good_config();
+	const char *lock = paths.lock;
+	struct outcome o;
+
+	setup();
+	paths.lock = "/nonexistent/lock";
+	o = create(&c, false, NOTHING);
+	paths.lock = lock;
+	CU_ASSERT_EQUAL(o.code, CODE_INTERNAL);
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(o.message, "cannot lock the VM in /nonexistent/lock: No such"));
+	CU_ASSERT_STRING_EQUAL(host.calls, "");
+}
+
+static void touch(const char *name)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", paths.marks, name);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	CU_ASSERT(fd >= 0);
+	close(fd);
+}
+
+static bool is_there(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", paths.marks, name);
+	return access(path, F_OK) == 0;
+}
+
+/* Marks of before a power loss would speak for a domain that gets the same domid. */
+static void test_create_clears_old_marks(void)
+{
+	Xenmesh__V1__VmConfig c = good_config();
+
+	setup();
+	touch("userdata-d.9." UUID ".xenmesh");
+	touch("userdata-d.12." UUID ".xenmesh");
+	touch("userdata-d.9." UUID ".libxl-json");
+	touch("userdata-d.9." OTHER_UUID ".xenmesh");
+	host.create_rc = ERROR_FAIL;
+	CU_ASSERT_NOT_EQUAL(create(&c, false, NOTHING).code, CODE_OK);
+	CU_ASSERT_FALSE(is_there("userdata-d.9." UUID ".xenmesh"));
+	CU_ASSERT_FALSE(is_there("userdata-d.12." UUID ".xenmesh"));
+	CU_ASSERT(is_there("userdata-d.9." UUID ".libxl-json"));
+	CU_ASSERT(is_there("userdata-d.9." OTHER_UUID ".xenmesh"));
 }
 
 static void test_create_paused(void)
@@ -508,22 +606,54 @@ static void test_nonsense(void)
 	setup();
 	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	CU_ASSERT_EQUAL(send(fds[0], "\xff\xff\xff\xff", 4, 0), 4);
-	CU_ASSERT_EQUAL(worker_run(fds[1]), 0);
+	CU_ASSERT_EQUAL(worker_run(fds[1], &paths), 0);
 	close(fds[0]);
 	/* A message of no kind. */
 	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	CU_ASSERT_EQUAL(send(fds[0], "\0\0\0\0", 4, 0), 4);
-	CU_ASSERT_EQUAL(worker_run(fds[1]), 0);
+	CU_ASSERT_EQUAL(worker_run(fds[1], &paths), 0);
 	close(fds[0]);
 	CU_ASSERT_STRING_EQUAL(host.calls, "");
 }
 
-UNIT_MAIN("worker_run", UNIT_TEST(test_create), UNIT_TEST(test_create_paused),
-	  UNIT_TEST(test_create_refused), UNIT_TEST(test_create_disk_missing),
-	  UNIT_TEST(test_create_fails), UNIT_TEST(test_create_cannot_be_undone),
-	  UNIT_TEST(test_create_does_not_run), UNIT_TEST(test_create_cancelled),
-	  UNIT_TEST(test_core_vanishes), UNIT_TEST(test_destroy),
-	  UNIT_TEST(test_destroy_takes_a_while), UNIT_TEST(test_destroy_again),
-	  UNIT_TEST(test_zombie), UNIT_TEST(test_pause_is_idempotent), UNIT_TEST(test_shutdown),
-	  UNIT_TEST(test_wrong_domain), UNIT_TEST(test_without_libxl),
-	  UNIT_TEST(test_core_goes_before_it_asks), UNIT_TEST(test_nonsense))
+static int remove_one(const char *path, const struct stat *st _unused_, int flag _unused_,
+		      struct FTW *ftw _unused_)
+{
+	return remove(path);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(test_create),
+		UNIT_TEST(test_create_one_at_a_time),
+		UNIT_TEST(test_create_cannot_lock),
+		UNIT_TEST(test_create_clears_old_marks),
+		UNIT_TEST(test_create_paused),
+		UNIT_TEST(test_create_refused),
+		UNIT_TEST(test_create_disk_missing),
+		UNIT_TEST(test_create_fails),
+		UNIT_TEST(test_create_cannot_be_undone),
+		UNIT_TEST(test_create_does_not_run),
+		UNIT_TEST(test_create_cancelled),
+		UNIT_TEST(test_core_vanishes),
+		UNIT_TEST(test_destroy),
+		UNIT_TEST(test_destroy_takes_a_while),
+		UNIT_TEST(test_destroy_again),
+		UNIT_TEST(test_zombie),
+		UNIT_TEST(test_pause_is_idempotent),
+		UNIT_TEST(test_shutdown),
+		UNIT_TEST(test_wrong_domain),
+		UNIT_TEST(test_without_libxl),
+		UNIT_TEST(test_core_goes_before_it_asks),
+		UNIT_TEST(test_nonsense),
+	};
+	int status;
+
+	if (!mkdtemp(dir)) {
+		return EXIT_FAILURE;
+	}
+	status = unit_run("worker_run", tests, ARRAY_LEN(tests));
+	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return status;
+}

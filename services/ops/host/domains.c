@@ -17,7 +17,6 @@
 
 #define READS_PER_SECOND 8
 #define NAME_TEXT_MAX	 256
-#define USERDATA_DIR	 "/var/lib/xen" /* libxl's */
 
 struct host_domains {
 	struct hypervisor *hv;
@@ -44,7 +43,7 @@ int host_domains_new(struct host_domains **out, struct hypervisor *hv, struct xe
 	d->xs = xs;
 	d->events = events;
 	d->userdata = userdata;
-	d->userdata_dir = USERDATA_DIR;
+	d->userdata_dir = OPERATION_MARKS;
 	*out = d;
 	return 0;
 }

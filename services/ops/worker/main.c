@@ -8,9 +8,11 @@
 #include <sys/stat.h>
 
 #include "libcommon/log.h"
+#include "services/ops/mark.h"
 #include "services/ops/worker/worker.h"
 
 #define LINK_FD	   3
+#define LOCK	   "/run/xenmesh-ops-worker.lock" /* only root can make files there */
 #define EXIT_USAGE 2
 
 static const char usage[] = "usage: xenmesh-ops-worker [--log-level LEVEL]\n"
@@ -41,5 +43,6 @@ int main(int argc, char **argv)
 	log_use_journal();
 	/* The core may go at any time; libxl gives its children the default back. */
 	signal(SIGPIPE, SIG_IGN);
-	return worker_run(LINK_FD);
+	return worker_run(LINK_FD,
+			  &(struct worker_paths){ .lock = LOCK, .marks = OPERATION_MARKS });
 }

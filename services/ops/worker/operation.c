@@ -120,6 +120,24 @@ static bool check_files(struct operation *op, const Xenmesh__V1__VmConfig *c)
 	return true;
 }
 
+/* From here on no other worker makes a domain of this VM. */
+static bool lock_vm(struct operation *op, const char *uuid)
+{
+	pid_t holder = 0;
+	int r = vmlock_take(op->paths->lock, uuid, &holder);
+
+	if (r > 0) {
+		finish(op, CODE_UNAVAILABLE,
+		       "another worker, process %d, is making a domain of this VM; wait until it "
+		       "has ended",
+		       holder);
+	} else if (r < 0) {
+		finish(op, CODE_INTERNAL, "cannot lock the VM in %.300s: %s", op->paths->lock,
+		       err_text(r));
+	}
+	return r == 0;
+}
+
 /* Xen allows two domains of one UUID or name; nobody else could cope. */
 static bool check_unique(struct operation *op, const Xenmesh__V1__VmConfig *c)
 {
@@ -260,9 +278,10 @@ void operation_create(struct operation *op, const Xenmesh__Host__CreateDomain *r
 	clear_outcome(op);
 	op->tell(0, "checking the definition", op->userdata);
 	if (!check_config(op, request->config) || !check_files(op, request->config) ||
-	    !check_unique(op, request->config)) {
+	    !lock_vm(op, request->config->uuid) || !check_unique(op, request->config)) {
 		return;
 	}
+	vmlock_clear_marks(op->paths->marks, request->config->uuid);
 	r = worker_config_build(&config, request->config);
 	if (r < 0) {
 		finish(op, CODE_INTERNAL, "the definition cannot be translated for libxl: %s",

@@ -8,6 +8,7 @@
 #include "bus/codes.h"
 #include "libcommon/strbuf.h"
 #include "services/ops/worker/lines.h"
+#include "services/ops/worker/vmlock.h"
 #include "services/ops/worker/xl.h"
 #include "xenmesh/host/host.pb-c.h"
 
@@ -16,6 +17,7 @@
 struct operation {
 	struct xl *xl;	     /* open */
 	struct lines *lines; /* of the same libxl context */
+	const struct worker_paths *paths;
 	void (*tell)(double progress, const char *step, void *userdata);
 	void *userdata;
 

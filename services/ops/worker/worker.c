@@ -23,6 +23,7 @@
 struct worker {
 	sd_event *loop;
 	struct link *link; /* NULL when closed */
+	const struct worker_paths *paths;
 	struct lines lines;
 	struct xl xl;
 	Xenmesh__Host__ToWorker *request;
@@ -148,6 +149,7 @@ static void run_operation(struct worker *w)
 {
 	struct operation op = {
 		.xl = &w->xl,
+		.paths = w->paths,
 		.lines = &w->lines,
 		.tell = tell_progress,
 		.userdata = w,
@@ -189,9 +191,9 @@ static int wait_request(struct worker *w)
 	return 0;
 }
 
-int worker_run(int fd)
+int worker_run(int fd, const struct worker_paths *paths)
 {
-	struct worker w = { 0 };
+	struct worker w = { .paths = paths };
 	int r = fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? err_errno() : sd_event_new(&w.loop);
 
 	lines_init(&w.lines, on_line, on_libxl_progress, &w);
