@@ -37,6 +37,16 @@ static void vm_row(struct cli *cli, struct table *table, const Xenmesh__V1__VmSt
 	table_cell(table, "%s", vm->managed ? "yes" : vm->domid == 0 ? "dom0" : "no");
 }
 
+/* stale_ms of VmState. */
+static void warn_stale(uint64_t stale_ms)
+{
+	if (stale_ms) {
+		cli_error("ops has not heard from its host process (xenmesh-ops-host) for %" PRIu64
+			  " s: domains are shown as they were then",
+			  (stale_ms + 999) / 1000);
+	}
+}
+
 int cmd_vm_list(struct cli *cli, int argc, char **argv)
 {
 	static const char *const titles[] = { "UUID",	"NAME", ">DOMID", "STATE",  "TYPE",
@@ -45,6 +55,7 @@ int cmd_vm_list(struct cli *cli, int argc, char **argv)
 	_cleanup_(table_freep) struct table *table = table_new(titles, ARRAY_LEN(titles));
 	const Xenmesh__V1__ListVmsReply *reply;
 	int r = cli_options(&argc, argv, NULL, 0);
+	uint64_t stale_ms = 0;
 
 	if (r || argc) {
 		return r ? r : cli_usage("vm list takes no arguments");
@@ -61,10 +72,12 @@ int cmd_vm_list(struct cli *cli, int argc, char **argv)
 				vm_row(cli, table, reply->vms[i]);
 			}
 			request.after_uuid = reply->vms[i]->uuid;
+			stale_ms = MAX(stale_ms, reply->vms[i]->stale_ms);
 		}
 	} while (reply->more && reply->n_vms);
 	if (!cli->json) {
 		table_print(table);
+		warn_stale(stale_ms);
 	}
 	return CLI_OK;
 }
@@ -112,6 +125,7 @@ static int show_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
 		cli_print_message(&vm->base);
 		return CLI_OK;
 	}
+	warn_stale(vm->stale_ms);
 	printf("uuid      %s\nname      %s\nstate     %s", vm->uuid,
 	       cli_text(cli, vm->name, strlen(vm->name)), state_name(cli, vm));
 	if (vm->domid >= 0) {

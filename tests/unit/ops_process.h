@@ -164,7 +164,7 @@ static inline uint64_t process_begin_call(struct ops_process *p, const char *met
 	char name[64];
 	uint64_t call = 0;
 
-	*r = (struct ops_result){ 0 };
+	*r = (struct ops_result){ .code = -1 }; /* until there is an answer */
 	snprintf(name, sizeof(name), "xenmesh.v1.Ops/%s", method);
 	CU_ASSERT_EQUAL(
 		bus_client_call(p->client, name, request, &options, process_on_result, r, &call),
@@ -172,17 +172,27 @@ static inline uint64_t process_begin_call(struct ops_process *p, const char *met
 	return call;
 }
 
+/* An answer that is late must not be written into an r that is gone. */
+static inline void process_end_call(struct ops_process *p, uint64_t call, struct ops_result *r)
+{
+	WAIT(p, r->is_there);
+	if (!r->is_there) {
+		bus_client_cancel(p->client, call);
+		r->code = -1;
+	}
+}
+
 static inline void process_call(struct ops_process *p, const char *method,
 				const ProtobufCMessage *request, const struct uuid *id,
 				struct ops_result *r)
 {
-	process_begin_call(p, method, request, id, r);
-	WAIT(p, r->is_there);
+	process_end_call(p, process_begin_call(p, method, request, id, r), r);
 }
 
 /* A method that names only a VM. */
-static inline void process_begin_vm_call(struct ops_process *p, const char *method, const char *vm,
-					 const struct uuid *id, struct ops_result *r)
+static inline uint64_t process_begin_vm_call(struct ops_process *p, const char *method,
+					     const char *vm, const struct uuid *id,
+					     struct ops_result *r)
 {
 	Xenmesh__V1__StartVmRequest start = XENMESH__V1__START_VM_REQUEST__INIT;
 	Xenmesh__V1__RebootVmRequest reboot = XENMESH__V1__REBOOT_VM_REQUEST__INIT;
@@ -206,8 +216,7 @@ static inline void process_begin_vm_call(struct ops_process *p, const char *meth
 		get.vm = (char *)vm;
 	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
 		if (streq(requests[i].method, method)) {
-			process_begin_call(p, method, requests[i].request, id, r);
-			return;
+			return process_begin_call(p, method, requests[i].request, id, r);
 		}
 	}
 	abort();
@@ -217,8 +226,7 @@ static inline void process_begin_vm_call(struct ops_process *p, const char *meth
 static inline int process_vm_call(struct ops_process *p, const char *method, const char *vm,
 				  const struct uuid *id, struct ops_result *r)
 {
-	process_begin_vm_call(p, method, vm, id, r);
-	WAIT(p, r->is_there);
+	process_end_call(p, process_begin_vm_call(p, method, vm, id, r), r);
 	return r->code;
 }
 

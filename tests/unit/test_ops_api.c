@@ -20,6 +20,15 @@ static const Xenmesh__V1__VmState *state_of(const struct ops_result *r)
 	return PAYLOAD(XENMESH__V1__VM_STATE__INIT, VmState, *r);
 }
 
+static const Xenmesh__V1__HostState *host_of(const struct ops_result *r)
+{
+	static const Xenmesh__V1__HostState none = XENMESH__V1__HOST_STATE__INIT;
+	const Xenmesh__V1__GetHostReply *reply = PAYLOAD(XENMESH__V1__GET_HOST_REPLY__INIT,
+							 GetHostReply, *r);
+
+	return reply->state ? reply->state : &none;
+}
+
 static void wait_for_host(struct ops_process *p)
 {
 	WAIT(p, p->host.core && p->host.n_hellos > 0);
@@ -28,8 +37,7 @@ static void wait_for_host(struct ops_process *p)
 		WITH_RESULT(r);
 
 		process_call(p, "GetHost", &q.base, NULL, &r);
-		if (r.code != CODE_OK ||
-		    ((const Xenmesh__V1__GetHostReply *)r.payload)->state->connected) {
+		if (r.code != CODE_OK || !r.payload || host_of(&r)->connected) {
 			CU_ASSERT_EQUAL(r.code, CODE_OK);
 			return;
 		}
@@ -383,6 +391,49 @@ static void test_api__lists_waits_and_cancels(void)
 	CU_ASSERT_EQUAL(r.code, CODE_INVALID_ARGUMENT);
 }
 
+static void wait_for_facts(struct ops_process *p, const char *vm)
+{
+	WITH_RESULT(r);
+
+	do {
+		fakehost_sample(&p->host, 1 << 20); /* it is heard of */
+		CU_ASSERT_EQUAL(get(p, vm, &r), CODE_OK);
+	} while (r.code == CODE_OK && state_of(&r)->stale_ms > 0);
+}
+
+/* What is known stays to be seen, and its age with it. */
+static void test_api__tells_that_facts_are_old(void)
+{
+	Xenmesh__V1__ListVmsRequest list = XENMESH__V1__LIST_VMS_REQUEST__INIT;
+	Xenmesh__V1__GetHostRequest host = XENMESH__V1__GET_HOST_REQUEST__INIT;
+	WITH_PROCESS(p);
+	WITH_RESULT(r);
+	const Xenmesh__V1__ListVmsReply *vms;
+
+	fakehost_add(&p.host, UUID_B, "xl", POWER_RUNNING);
+	wait_for_host(&p);
+	wait_for_facts(&p, "xl");
+	fakehost_hang_up(&p.host);
+	do {
+		result_deinit(&r);
+		process_call(&p, "GetHost", &host.base, NULL, &r);
+	} while (r.code == CODE_OK && host_of(&r)->connected);
+	CU_ASSERT(PAYLOAD(XENMESH__V1__GET_HOST_REPLY__INIT, GetHostReply, r)->stale_ms > 0);
+	CU_ASSERT_STRING_EQUAL(host_of(&r)->hostname, "fake");
+	CU_ASSERT_EQUAL(get(&p, "xl", &r), CODE_OK);
+	CU_ASSERT_EQUAL(state_of(&r)->power_state, POWER_RUNNING);
+	CU_ASSERT(state_of(&r)->stale_ms > 0);
+	result_deinit(&r);
+	process_call(&p, "ListVms", &list.base, NULL, &r);
+	vms = PAYLOAD(XENMESH__V1__LIST_VMS_REPLY__INIT, ListVmsReply, r);
+	CU_ASSERT_EQUAL(vms->n_vms, 2);
+	for (size_t i = 0; i < vms->n_vms; i++) {
+		CU_ASSERT(vms->vms[i]->stale_ms > 0);
+	}
+	CU_ASSERT_EQUAL(fakehost_listen(&p.host), 0);
+	wait_for_facts(&p, "xl");
+}
+
 static void test_api__waiting_has_a_deadline(void)
 {
 	WITH_PROCESS(p);
@@ -689,6 +740,7 @@ int main(void)
 		UNIT_TEST(test_api__runs_a_life),
 		UNIT_TEST(test_api__refuses_early),
 		UNIT_TEST(test_api__lists_waits_and_cancels),
+		UNIT_TEST(test_api__tells_that_facts_are_old),
 		UNIT_TEST(test_api__waiting_has_a_deadline),
 		UNIT_TEST(test_api__cancels_a_waiting_task_for_good),
 		UNIT_TEST(test_api__remembers_that_it_cancels),

@@ -120,6 +120,7 @@ static int fill_page(struct core *c, const char *after_uuid, size_t limit, struc
 			return 0;
 		}
 		vm_fill_state(all[i], NULL, state);
+		state->stale_ms = host_stale_ms(&c->host);
 		bytes += protobuf_c_message_get_packed_size(&state->base);
 		page->pointers[page->n++] = state;
 	}
@@ -151,11 +152,13 @@ void api_list_vms(struct bus_call *call, const ProtobufCMessage *request, void *
 void api_get_vm(struct bus_call *call, const ProtobufCMessage *request, void *userdata)
 {
 	const Xenmesh__V1__GetVmRequest *q = (const void *)request;
-	struct vm *vm = api_find_vm(userdata, call, q->vm);
+	struct core *c = userdata;
+	struct vm *vm = api_find_vm(c, call, q->vm);
 	Xenmesh__V1__VmState state;
 
 	if (vm) {
 		vm_fill_state(vm, NULL, &state);
+		state.stale_ms = host_stale_ms(&c->host);
 		bus_call_reply(call, &state.base);
 	}
 }
@@ -172,6 +175,7 @@ void api_get_host(struct bus_call *call, const ProtobufCMessage *request, void *
 	reply.sample = q->sample ? host_copy_sample(&c->host) : NULL;
 	reply.vms_defined = (uint32_t)vms_n_defined(&c->vms);
 	reply.domains = (uint32_t)vms_n_domains(&c->vms);
+	reply.stale_ms = host_stale_ms(&c->host);
 	bus_call_reply(call, &reply.base);
 	pb_free((ProtobufCMessage *)reply.sample);
 }

@@ -5,9 +5,12 @@
  */
 #include "services/ops/core/host.h"
 
+#include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "services/ops/core/pb.h"
+
+#define QUIET_MS 3000 /* three samples did not come */
 
 static int publish_state(struct host *h)
 {
@@ -120,6 +123,7 @@ int host_on_message(struct host *h, Xenmesh__Host__FromHost *message)
 {
 	int r = 0;
 
+	h->heard_ns = clock_boot_ns();
 	switch (message->body_case) {
 	case XENMESH__HOST__FROM_HOST__BODY_STATE:
 		pb_scrub(&message->base);
@@ -162,6 +166,13 @@ void host_on_link(struct host *h, bool is_up)
 	h->on_news(HOST_NEWS_LINK, h->userdata);
 }
 
+uint64_t host_stale_ms(const struct host *h)
+{
+	uint64_t age_ms = (clock_boot_ns() - h->heard_ns) / NSEC_PER_MSEC;
+
+	return h->is_connected && age_ms < QUIET_MS ? 0 : MAX(age_ms, 1);
+}
+
 Xenmesh__V1__HostSample *host_copy_sample(const struct host *h)
 {
 	return h->sample ? xenmesh__v1__host_sample__unpack(NULL, h->sample_len, h->sample) : NULL;
@@ -176,6 +187,7 @@ int host_init(struct host *h, struct vms *vms, struct memory *memory, const stru
 		.vms = vms,
 		.memory = memory,
 		.events = *events,
+		.heard_ns = clock_boot_ns(),
 		.on_news = on_news,
 		.userdata = userdata,
 	};

@@ -3,8 +3,8 @@
 /*
  * The host as the host process tells it: publishes host/state when it differs
  * and host/sample as it comes, and hands domains to the table of VMs and free
- * memory to its keeper.  While the host process is away the last facts stay, and
- * host/state says connected = false.
+ * memory to its keeper.  While the host process is away the last facts stay;
+ * host/state says connected = false, and host_stale_ms() how old they are.
  */
 #include "services/ops/core/events.h"
 #include "services/ops/core/hostlink.h"
@@ -29,6 +29,7 @@ struct host {
 	uint8_t *sample; /* the newest, serialized; NULL = none */
 	size_t sample_len;
 	uint64_t table_ns; /* CLOCK_BOOTTIME of the reading of the newest table */
+	uint64_t heard_ns; /* CLOCK_BOOTTIME of its last message, or of our start */
 	bool is_connected; /* up, and a table was merged since */
 	uint64_t n_samples, n_domain_messages, n_tables;
 	void (*on_news)(enum host_news news, void *userdata);
@@ -41,6 +42,9 @@ void host_deinit(struct host *h);
 /* For hostlink_handler. */
 int host_on_message(struct host *h, Xenmesh__Host__FromHost *message);
 void host_on_link(struct host *h, bool is_up);
+/* 0 = the facts are those of now; else how long ago the host process was last heard of, which tells
+ * something each second. */
+uint64_t host_stale_ms(const struct host *h);
 /* The newest sample on the heap; NULL = none (or out of memory). */
 Xenmesh__V1__HostSample *host_copy_sample(const struct host *h);
 void host_stats(const struct host *h, bus_stat_fn fn, void *userdata);
