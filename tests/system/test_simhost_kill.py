@@ -182,6 +182,21 @@ class Tests:
         expect_equal(sum("half" in line for line in s.ask("list")), 1, "domains of that VM")
         s.ok("vm", "destroy", "half")
 
+    def kill_in_the_middle_of_a_paused_start(self):
+        """A domain that is being made is paused, too: that alone does not end the task."""
+        s = self.system
+        self.define("halfway")
+        s.ask("fault create halfway delay=3s")
+        task = s.json("vm", "start", "halfway", "--paused", "--no-wait")[0]
+        wait_for(lambda: any("halfway" in line for line in s.ask("list")), SOON_S, "the domain is half made")
+        self.killed("ops")
+        wait_for(lambda: s.cli("bus", "ping", "ops").rc == 0, CONVERGED_S, "ops is back")
+        expect_equal(s.json("task", "wait", task["id"])[0]["state"], "TASK_STATE_DONE", "state of the task")
+        vm = s.vm("halfway")
+        expect_equal(vm["power_state"], "POWER_STATE_PAUSED", "state")
+        expect_equal(len(vm["vifs"]), 1, "devices when the task is done")
+        s.ok("vm", "destroy", "halfway")
+
     def kill_in_the_middle_of_a_shutdown(self):
         s = self.system
         s.ask("fault guest slow stop=1500ms")
@@ -244,8 +259,8 @@ def main():
         t = Tests(system)
         t.setup()
         names = ("ops", "ops_while_domains_change", "agent_bridge", "agent_bridge_while_guests_change", "metrics",
-                 "all_at_once", "kill_in_the_middle_of_a_start", "kill_in_the_middle_of_a_shutdown",
-                 "repeat_after_the_reply", "repeat_without_a_reply", "simhost")
+                 "all_at_once", "kill_in_the_middle_of_a_start", "kill_in_the_middle_of_a_paused_start",
+                 "kill_in_the_middle_of_a_shutdown", "repeat_after_the_reply", "repeat_without_a_reply", "simhost")
         return run([(name, getattr(t, name)) for name in names], args.only, system)
 
 
