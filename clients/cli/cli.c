@@ -273,7 +273,7 @@ static void wait_for_calls(struct cli *cli, const size_t *n_left)
 		int r = sd_event_run(cli->loop, UINT64_MAX);
 
 		if (r < 0 || sd_event_get_state(cli->loop) == SD_EVENT_FINISHED) {
-			exit(130); /* as a shell reports SIGINT */
+			exit(CLI_INTERRUPTED);
 		}
 	}
 }

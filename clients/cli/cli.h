@@ -17,6 +17,7 @@ enum cli_exit {
 	CLI_TIMEOUT = 3,
 	CLI_UNREACHABLE = 4,
 	CLI_DENIED = 5,
+	CLI_INTERRUPTED = 130, /* as a shell reports SIGINT */
 };
 
 #define CLI_NAME "xenmesh-cli/" XENMESH_VERSION

@@ -155,7 +155,7 @@ static int capture_run(struct capture *c, const char *service, char *const *pref
 	if (!r && loop_ticker_new(&ticker, c->cli->loop, FLUSH_US, on_flush, c) < 0) {
 		r = CLI_FAILURE;
 	}
-	r = r ? r : follow_run(c->cli);
+	r = r ? r : follow_run(c->cli, c->count ? CLI_INTERRUPTED : CLI_OK);
 	loop_ticker_free(ticker);
 	follow_close(&c->follow);
 	if (flush(c) < 0) {

@@ -148,7 +148,7 @@ static int watch_run(struct watch *w, const char *only, char *const *prefixes, s
 		r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
 	}
 	if (!r && !w->is_full) {
-		r = follow_run(cli);
+		r = follow_run(cli, w->monitor.count ? CLI_INTERRUPTED : CLI_OK);
 	}
 	follow_close(&w->follow);
 	free(w->shown);

@@ -296,7 +296,7 @@ static int run(struct cli *cli, enum measure measure, int argc, char **argv)
 	    loop_ticker_new(&ticker, cli->loop, s.interval_ms * USEC_PER_MSEC, on_tick, &r) < 0) {
 		e = CLI_FAILURE;
 	}
-	e = e ? e : follow_run(cli);
+	e = e ? e : follow_run(cli, r.count ? CLI_INTERRUPTED : CLI_OK);
 	loop_ticker_free(ticker);
 	sd_event_source_disable_unref(r.timeout);
 	follow_close(&r.follow);

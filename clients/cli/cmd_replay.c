@@ -219,7 +219,7 @@ static int replay_run(struct replay *p, bool i_know)
 		p->first_ns = p->next.time_ns;
 		r = loop_after(p->cli->loop, &p->timer, 0, on_due, p) < 0 ? CLI_FAILURE : CLI_OK;
 	}
-	return r ? r : follow_run(p->cli);
+	return r ? r : follow_run(p->cli, CLI_OK);
 }
 
 static int parse_speed(const char *text, double *out)
@@ -318,7 +318,7 @@ int cmd_bus_pub(struct cli *cli, int argc, char **argv)
 			      argv[1]);
 	}
 	r = r ? r : follow_end_after(cli, &end, ms, CLI_OK);
-	r = r ? r : follow_run(cli);
+	r = r ? r : follow_run(cli, CLI_OK);
 	stage_close(&stage);
 	return r;
 }

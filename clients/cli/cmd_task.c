@@ -169,8 +169,9 @@ int cmd_task_show(struct cli *cli, int argc, char **argv)
 		cli_print_message(&t->base);
 		return CLI_OK;
 	}
-	printf("id        %s\nmethod    %s\nvm        %s %s\nstate     %s %.0f%% %s\n", t->id,
-	       t->method, t->vm, t->vm_name, state_name(cli, t), t->progress * 100, t->step);
+	printf("id        %s\nmethod    %s\nvm        %s %s\nstate     %s %.0f%%%s%s\n", t->id,
+	       t->method, t->vm, t->vm_name, state_name(cli, t), t->progress * 100,
+	       *t->step ? " " : "", t->step);
 	printf("created   %s by %s\nstarted   %s\nfinished  %s\n", cli_time(cli, t->created_ns),
 	       t->client, cli_time(cli, t->started_ns), cli_time(cli, t->finished_ns));
 	traceparent_trace_id(t->traceparent, trace_id);

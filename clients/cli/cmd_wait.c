@@ -87,7 +87,7 @@ static int wait_for_topic(struct topic_wait *w, const char *service, uint32_t ti
 	int r = follow_open(&follow, cli, service, (char *const *)&w->topic, 1, on_event, w);
 
 	r = r ? r : follow_end_after(cli, &timeout, timeout_ms, CLI_TIMEOUT);
-	r = r ? r : follow_run(cli);
+	r = r ? r : follow_run(cli, CLI_INTERRUPTED);
 	follow_close(&follow);
 	if (r == CLI_TIMEOUT) {
 		cli_error("%s %s within %.3g s", w->topic,

@@ -111,10 +111,10 @@ static void release_signals(sd_event_source *sources[static 2])
 	sd_event_source_disable_unref(sources[1]);
 }
 
-int follow_run(struct cli *cli)
+int follow_run(struct cli *cli, int interrupted)
 {
 	sd_event_source *sources[2] = { NULL };
-	int r = catch_signals(cli, sources, NULL, (void *)CLI_OK);
+	int r = catch_signals(cli, sources, NULL, (void *)(intptr_t)interrupted);
 
 	if (r == 0) {
 		r = sd_event_loop(cli->loop);

@@ -31,8 +31,9 @@ int follow_open(struct follow *f, struct cli *cli, const char *only, char *const
 		size_t n_prefixes, follow_fn fn, void *userdata);
 void follow_close(struct follow *f);
 
-/* Runs the loop of cli to its end, also by SIGINT and SIGTERM (CLI_OK). The exit code. */
-int follow_run(struct cli *cli);
+/* Runs the loop of cli to its end, also by SIGINT and SIGTERM. The exit code; `interrupted` is that
+ * for the two: CLI_OK where nothing else ends it, so that a script can tell success from Ctrl-C. */
+int follow_run(struct cli *cli, int interrupted);
 /* The same without an end of the loop, so that calls can be made afterwards: until *is_over, which
  * SIGINT and SIGTERM set too, or the time, CLOCK_BOOTTIME (0 = never). 0 or -errno. */
 int follow_until(struct cli *cli, bool *is_over, uint64_t boot_ns);

@@ -20,6 +20,12 @@ TIMEOUT_S = 60
 NOBODY = 65534
 
 
+def has_blocked(pid, number):
+    with open("/proc/%d/status" % pid, encoding="ascii") as f:
+        mask = next(line.split()[1] for line in f if line.startswith("SigBlk:"))
+    return int(mask, 16) >> (number - 1) & 1
+
+
 class Cli:
     """A service "test" that publishes all the time, and the command line."""
 
@@ -261,6 +267,19 @@ class Cli:
         self.run("wait", "ops", "--timeout", "300ms", rc=3)
         self.run("wait", "nobody", rc=1)
         self.run("wait", "test", "--for", "a==1", rc=2)
+
+    def interrupted(self):
+        """Ctrl-C is success only for what nothing else ends."""
+        for args, status in ((["wait", "no/such"], 130), (["monitor", "no/such", "--count", 1], 130),
+                             (["monitor", "no/such"], 0), (["ping", "test", "-c", 9, "-i", "100s"], 130)):
+            process = self.popen(*args, stderr=subprocess.PIPE)
+            bus.wait_for(lambda pid=process.pid: has_blocked(pid, signal.SIGINT), 20, "%s waits for signals" % args)
+            if args[0] == "ping":
+                bus.expect("number 1" in process.stdout.readline(), "no answer")
+            process.send_signal(signal.SIGINT)
+            out = process.communicate(timeout=20)[0]
+            bus.expect(process.returncode == status, "%s ended with %s" % (args, process.returncode))
+            bus.expect(args[0] != "ping" or "1 of 1 answered" in out, "said: %r" % out)
 
     def wait_for_a_start(self):
         """Both kinds begin before the service does."""
@@ -509,7 +528,7 @@ def main():
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap",
-             "monitor_on_a_terminal", "rates", "wait", "wait_for_a_start", "snapshot", "openmetrics", "top",
+             "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "snapshot", "openmetrics", "top",
              "top_on_a_terminal", "trace", "trace_denied", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
              "replay_never_live", "pub")
