@@ -64,7 +64,9 @@ static void print_usage(FILE *to)
 		"Commands (each knows --help):\n",
 		cli_global_options);
 	print_commands(to, 0, NULL);
-	fputs("\nExit status: 0 ok, 1 failure, 2 usage, 3 timeout, 4 unreachable, 5 denied.\n", to);
+	fputs("\nExit status: 0 ok, 1 failure, 2 usage, 3 timeout, 4 unreachable, 5 denied, "
+	      "130 interrupted.\n",
+	      to);
 }
 
 static int print_group(int argc, char **argv)

@@ -481,8 +481,8 @@ def main():
         t = Tests(system)
         names = ("ls", "ls_missing", "ls_stale_and_deaf", "ls_denied", "ping", "ping_stopped", "describe", "call",
                  "call_dry", "call_failure", "topology", "topology_check", "doctor", "doctor_of_owners",
-                 "doctor_of_a_dead_bus", "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench", "completion",
-                 "completion_in_bash", "plumbing")
+                 "doctor_of_a_dead_bus", "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench",
+                 "completion", "completion_in_bash", "plumbing")
         return run([(name, getattr(t, name)) for name in names], args.only, system)
 
 

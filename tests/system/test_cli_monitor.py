@@ -528,8 +528,8 @@ def main():
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap",
-             "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "snapshot", "openmetrics", "top",
-             "top_on_a_terminal", "trace", "trace_denied", "capture_show", "capture_damaged",
+             "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "snapshot", "openmetrics",
+             "top", "top_on_a_terminal", "trace", "trace_denied", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
              "replay_never_live", "pub")
     try:
