@@ -205,7 +205,7 @@ static void explain_no_client(struct cli *cli, const char *service, struct cli_r
 	if (topology_service(cli->topology, service)) {
 		reply->code = CODE_UNAVAILABLE;
 		reply->message = arena_printf(
-			&cli->arena, "%s: no connection can be made; see: xenmesh bus doctor",
+			&cli->arena, "%s: no connection can be made; is all of [tls] in order?",
 			service);
 		return;
 	}

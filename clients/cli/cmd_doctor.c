@@ -70,8 +70,13 @@ static void check_services(struct doctor *d)
 		const struct probe *p = &d->probes[i];
 
 		if (p->state != PROBE_UP) {
-			doctor_find(d, "services", p->service->name, probe_advice(d->cli, p), "%s",
-				    problem_of(d->cli, p));
+			/* Files of TLS that cannot be used are a finding of their own. */
+			bool is_ours = p->state == PROBE_UNREACHABLE && !p->reply.took_ns;
+
+			doctor_find(d, "services", p->service->name,
+				    is_ours ? "mend what is told about [tls]"
+					    : probe_advice(d->cli, p),
+				    "%s", problem_of(d->cli, p));
 		}
 	}
 }

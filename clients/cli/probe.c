@@ -165,6 +165,10 @@ const char *probe_advice(struct cli *cli, const struct probe *p)
 				  : "";
 	const char *verb = p->state == PROBE_DEAF ? "restart" : "start";
 
+	/* Nothing was sent: it is on our side. */
+	if (p->state == PROBE_UNREACHABLE && !p->reply.took_ns) {
+		return "sudo xenmesh bus doctor";
+	}
 	switch (p->state) {
 	case PROBE_UP:
 		return "";

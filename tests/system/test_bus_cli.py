@@ -393,6 +393,9 @@ class Tests:
         far = s.write("far.conf", text % (s.dir, own, own, own) +
                       "[host far]\nops.pub = tls+tcp://127.0.0.1:1\nops.rpc = tls+tcp://127.0.0.1:2\n")
         s.fails(4, "no connection can be made", "--topology", far, "bus", "ping", "far/ops")
+        rc, found = self.findings("--topology", far)
+        expect_equal((rc, {f["subject"]: f["mend"].split()[0] for f in found if f["check"] in ("services", "tls")}),
+                     (1, {"far/ops": "mend", "tls": "xenmesh"}), "findings of a host behind TLS")
 
     # ---- bench ----
 
