@@ -68,6 +68,7 @@ static inline void process_start(struct ops_process *p)
 		(char *)"error",  NULL,
 	};
 
+	p->pid = 0;
 	CU_ASSERT_EQUAL(posix_spawn(&p->pid, p->program, NULL, NULL, argv, environ), 0);
 }
 
@@ -87,9 +88,11 @@ static inline int process_stop(struct ops_process *p)
 {
 	int status = -1;
 
-	kill(p->pid, SIGTERM);
-	waitpid(p->pid, &status, 0);
-	p->pid = 0;
+	if (p->pid > 0) { /* 0 would be ourselves and the runner */
+		kill(p->pid, SIGTERM);
+		waitpid(p->pid, &status, 0);
+		p->pid = 0;
+	}
 	return status;
 }
 

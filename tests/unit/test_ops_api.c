@@ -106,6 +106,7 @@ static void test_api__defines_from_files(void)
 {
 	WITH_PROCESS(p);
 	WITH_RESULT(r);
+	const Xenmesh__V1__VmConfig *c;
 	char mac[32];
 
 	CU_ASSERT_EQUAL(define_text(&p, false, vm_file, true, false, &r), CODE_OK);
@@ -118,9 +119,9 @@ static void test_api__defines_from_files(void)
 	CU_ASSERT(defined(&r)->vm->managed);
 	CU_ASSERT_EQUAL(defined(&r)->n_warnings, 0);
 	CU_ASSERT_EQUAL(get(&p, "web", &r), CODE_OK);
-	CU_ASSERT_EQUAL(state_of(&r)->config->vcpus, 2);
-	CU_ASSERT_EQUAL(state_of(&r)->config->n_vifs, 1);
-	snprintf(mac, sizeof(mac), "%s", state_of(&r)->config->vifs[0]->mac);
+	c = state_of(&r)->config;
+	CU_ASSERT(c && c->vcpus == 2 && c->n_vifs == 1);
+	snprintf(mac, sizeof(mac), "%s", c && c->n_vifs == 1 ? c->vifs[0]->mac : "");
 	CU_ASSERT_NSTRING_EQUAL(mac, "00:16:3e:", 9);
 
 	{
@@ -612,6 +613,10 @@ static void test_api__a_damaged_store_is_told_and_left(void)
 	CU_ASSERT_EQUAL(process_stop(&p), 0);
 	snprintf(path, sizeof(path), "%s/ops.db", p.state);
 	file = fopen(path, "w");
+	CU_ASSERT_PTR_NOT_NULL(file);
+	if (!file) {
+		return;
+	}
 	fputs("this is no database at all, whatever its name says, and it is long enough for the "
 	      "header of one, which has a hundred bytes",
 	      file);
@@ -632,7 +637,8 @@ static void limit_files(struct ops_process *p, rlim_t bytes)
 {
 	const struct rlimit limit = { .rlim_cur = bytes, .rlim_max = RLIM_INFINITY };
 
-	CU_ASSERT_EQUAL(prlimit(p->pid, RLIMIT_FSIZE, &limit, NULL), 0);
+	/* Of process 0 it would be our own. */
+	CU_ASSERT(p->pid > 0 && prlimit(p->pid, RLIMIT_FSIZE, &limit, NULL) == 0);
 }
 
 static void test_api__a_full_disk_refuses_changes_only(void)

@@ -225,13 +225,14 @@ static void test_kill__at_any_moment(void)
 		char task[37];
 		WITH_RESULT(r);
 		uint16_t random;
+		uint64_t call;
 
 		random_bytes(&random, sizeof(random));
-		process_begin_vm_call(&p, method, "web", &id, &r);
+		call = process_begin_vm_call(&p, method, "web", &id, &r);
 		process_run_for(&p, random % 20000);
 		restart(&p);
-		WAIT(&p, r.is_there);	 /* the client repeats it by itself */
-		if (r.code != CODE_OK) { /* the operation before was cut off */
+		process_end_call(&p, call, &r); /* the client repeats it by itself */
+		if (r.code != CODE_OK) {	/* the operation before was cut off */
 			CU_ASSERT_EQUAL(r.code, CODE_FAILED_PRECONDITION);
 			continue;
 		}
