@@ -22,6 +22,7 @@
 #define BATCH	    64 /* records in one turn of the loop; a subscriber's queue holds 1,024 */
 #define LINGER_US   2500000ULL /* two heartbeats: subscribers find out what they lost */
 #define POLL_US	    50000ULL
+#define SETTLE_US   300000 /* new subscribers ask what there is before they count what comes */
 #define SPEED_MAX   1e6
 #define PUB_HOLD_MS 2500
 
@@ -33,7 +34,9 @@ struct replay {
 	struct capture_record next;
 	double speed; /* 0 = as fast as it goes */
 	bool keeps;
-	bool is_quiet; /* about damage: it is told in the second reading */
+	bool is_finished; /* all is played */
+	bool is_waiting;  /* for subscribers, and that was told */
+	bool is_quiet;	  /* about damage: it is told in the second reading */
 	uint64_t wanted_subscribers;
 	uint64_t start_ns; /* CLOCK_BOOTTIME, when the first record was due */
 	uint64_t first_ns; /* its time of receipt */
@@ -110,6 +113,7 @@ static int on_end(sd_event_source *source _unused_, uint64_t usec _unused_, void
 
 static int finish(struct replay *p)
 {
+	p->is_finished = true;
 	fprintf(stderr,
 		"%" PRIu64 " publications replayed, %" PRIu64 " skipped, %" PRIu64 " damaged%s\n",
 		p->n_published, p->n_skipped, p->n_damaged,
@@ -146,7 +150,15 @@ static int on_due(sd_event_source *source _unused_, uint64_t usec _unused_, void
 	int r;
 
 	if (p->start_ns == 0 && stage_subscribers(&p->stage) < p->wanted_subscribers) {
+		if (!p->is_waiting) {
+			p->is_waiting = true;
+			fprintf(stderr, "waiting for %" PRIu64 " subscribers of %zu services\n",
+				p->wanted_subscribers, p->stage.n);
+		}
 		r = loop_after(p->cli->loop, &p->timer, POLL_US, on_due, p);
+	} else if (p->is_waiting) {
+		p->is_waiting = false;
+		r = loop_after(p->cli->loop, &p->timer, SETTLE_US, on_due, p);
 	} else {
 		p->start_ns = p->start_ns ? p->start_ns : clock_boot_ns();
 		r = play(p);
@@ -219,7 +231,8 @@ static int replay_run(struct replay *p, bool i_know)
 		p->first_ns = p->next.time_ns;
 		r = loop_after(p->cli->loop, &p->timer, 0, on_due, p) < 0 ? CLI_FAILURE : CLI_OK;
 	}
-	return r ? r : follow_run(p->cli, CLI_OK);
+	r = r ? r : follow_run(p->cli, CLI_INTERRUPTED);
+	return r == CLI_INTERRUPTED && p->is_finished ? CLI_OK : r;
 }
 
 static int parse_speed(const char *text, double *out)

@@ -456,6 +456,7 @@ class Cli:
                 wanted[e["topic"]] = e["event"]["task"]["step"]
         player = self.replay(path, "--speed", "max", "--keep", "--wait-subscribers", 1)
         heard = self.popen("monitor", "--service", "test", "--snapshot", "--socket-dir", self.stage, "--json")
+        bus.expect("waiting for 1 subscribers" in player.stderr.readline(), "it does not say that it waits")
         bus.expect("0 damaged; listening" in player.stderr.readline(), "no summary")
         docs = self.documents("snapshot", "test", "--socket-dir", self.stage)
         have = {d["topic"]: d["event"]["task"]["step"] for d in docs[:-1]}
