@@ -15,10 +15,8 @@
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 
-#define ACCEPTS_A_TURN 64
-#define SOCKET_UMASK   0111 /* leaves 0666 */
-#define PAUSE_US       (100 * USEC_PER_MSEC)
-#define CHECK_US       USEC_PER_SEC
+#define SOCKET_UMASK 0111 /* leaves 0666 */
+#define CHECK_US     USEC_PER_SEC
 
 enum file { FILE_OURS, FILE_GONE, FILE_FOREIGN };
 
@@ -32,45 +30,11 @@ static enum file look(const struct sp_listener *l)
 	return st.st_dev == l->dev && st.st_ino == l->ino ? FILE_OURS : FILE_FOREIGN;
 }
 
-static int on_pause_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+static void on_connection(int fd, void *userdata)
 {
 	struct sp_listener *l = userdata;
 
-	if (l->io) {
-		sd_event_source_set_enabled(l->io, SD_EVENT_ON);
-	}
-	return 0;
-}
-
-/* The connection waits in the backlog, which would wake us again and again. */
-static void pause_accepting(struct sp_listener *l, int error)
-{
-	log_warning("%s: cannot accept: %s; trying again (raise LimitNOFILE= of the unit)", l->path,
-		    err_text(error));
-	if (loop_after(l->loop, &l->pause, PAUSE_US, on_pause_over, l) == 0) {
-		sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
-	}
-}
-
-static int on_connection(sd_event_source *source _unused_, int listen_fd, uint32_t events _unused_,
-			 void *userdata)
-{
-	struct sp_listener *l = userdata;
-
-	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0) {
-			l->on_accept(l, fd, l->userdata);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-			   errno == ENOMEM) {
-			pause_accepting(l, err_errno());
-			break;
-		} else if (errno != ECONNABORTED && errno != EINTR) {
-			break;
-		}
-	}
-	return 0;
+	l->on_accept(l, fd, l->userdata);
 }
 
 static void close_socket(struct sp_listener *l)
@@ -78,7 +42,7 @@ static void close_socket(struct sp_listener *l)
 	if (l->fd >= 0 && !l->is_inherited && look(l) == FILE_OURS) {
 		unlink(l->path);
 	}
-	l->io = sd_event_source_disable_unref(l->io);
+	sp_accept_stop(&l->accept);
 	l->fd = xclose(l->fd);
 }
 
@@ -101,7 +65,6 @@ static int bind_socket(int fd, const char *path)
 static int begin(struct sp_listener *l)
 {
 	struct stat st;
-	int r;
 
 	if (lstat(l->path, &st) == 0) {
 		l->dev = st.st_dev;
@@ -110,8 +73,7 @@ static int begin(struct sp_listener *l)
 	if (listen(l->fd, SOMAXCONN) < 0) {
 		return err_errno();
 	}
-	r = sd_event_add_io(l->loop, &l->io, l->fd, EPOLLIN, on_connection, l);
-	return r < 0 ? r : 0;
+	return sp_accept_start(&l->accept, l->fd);
 }
 
 /* Connecting to the path must wake this very socket: its file may have been removed or replaced
@@ -215,6 +177,9 @@ int sp_listener_new(struct sp_listener **out, sd_event *loop, const char *path,
 	l->peer_protocol = peer_protocol;
 	l->on_accept = on_accept;
 	l->userdata = userdata;
+	l->accept = (struct sp_accept){
+		.loop = l->loop, .where = l->path, .fn = on_connection, .userdata = l
+	};
 	r = l->path ? open_socket(l) : -ENOMEM;
 	if (r == 0) {
 		r = loop_ticker_new(&l->ticker, loop, CHECK_US, on_check, l);
@@ -235,7 +200,6 @@ struct sp_listener *sp_listener_free(struct sp_listener *l)
 	list_unlink(&l->link);
 	loop_ticker_free(l->ticker);
 	close_socket(l);
-	l->pause = sd_event_source_disable_unref(l->pause);
 	l->loop = sd_event_unref(l->loop);
 	free(l->path);
 	free(l);

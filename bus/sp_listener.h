@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "bus/sp_accept.h"
 #include "bus/sp_frame.h"
 #include "libcommon/list.h"
 #include "libcommon/loop.h"
@@ -27,7 +28,7 @@ struct sp_listener {
 	int fd;
 	dev_t dev; /* of the socket file */
 	ino_t ino;
-	sd_event_source *io, *pause;
+	struct sp_accept accept;
 	struct loop_ticker *ticker;
 	uint64_t n_relistens;
 	bool has_complained;

@@ -11,10 +11,7 @@
 
 #include "libcommon/err.h"
 #include "libcommon/log.h"
-#include "libcommon/loop.h"
 
-#define ACCEPTS_A_TURN	64
-#define PAUSE_US	(100 * USEC_PER_MSEC)
 #define KEEP_IDLE_S	30
 #define KEEP_INTERVAL_S 10
 #define KEEP_PROBES	3
@@ -72,44 +69,12 @@ void sp_tcp_peer_name(int fd, char *out, size_t size)
 
 /* ---- listening ---- */
 
-static int on_pause_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+static void on_connection(int fd, void *userdata)
 {
 	struct sp_tcp_listener *l = userdata;
 
-	sd_event_source_set_enabled(l->io, SD_EVENT_ON);
-	return 0;
-}
-
-/* The connection waits in the backlog, which would wake us again and again. */
-static void pause_accepting(struct sp_tcp_listener *l, int error)
-{
-	log_warning("%s: cannot accept: %s; trying again (raise LimitNOFILE= of the unit)", l->url,
-		    err_text(error));
-	if (loop_after(l->loop, &l->pause, PAUSE_US, on_pause_over, l) == 0) {
-		sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
-	}
-}
-
-static int on_connection(sd_event_source *source _unused_, int listen_fd, uint32_t events _unused_,
-			 void *userdata)
-{
-	struct sp_tcp_listener *l = userdata;
-
-	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0) {
-			tune(fd);
-			l->on_accept(l, fd, l->userdata);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-			   errno == ENOMEM) {
-			pause_accepting(l, err_errno());
-			break;
-		} else if (errno == EAGAIN) {
-			break;
-		}
-	}
-	return 0;
+	tune(fd);
+	l->on_accept(l, fd, l->userdata);
 }
 
 static int bind_one(const struct addrinfo *a)
@@ -174,10 +139,13 @@ int sp_tcp_listener_new(struct sp_tcp_listener **out, sd_event *loop, const char
 	l->userdata = userdata;
 	l->url = strdup(url);
 	l->fd = -1;
+	l->accept = (struct sp_accept){
+		.loop = loop, .where = l->url, .fn = on_connection, .userdata = l
+	};
 	r = l->url ? bind_any(where) : -ENOMEM;
 	if (r >= 0) {
 		l->fd = r;
-		r = sd_event_add_io(loop, &l->io, l->fd, EPOLLIN, on_connection, l);
+		r = sp_accept_start(&l->accept, l->fd);
 	}
 	if (r < 0) {
 		log_error("cannot listen on %s: %s", url, err_text(r));
@@ -192,8 +160,7 @@ struct sp_tcp_listener *sp_tcp_listener_free(struct sp_tcp_listener *l)
 {
 	if (l) {
 		list_unlink(&l->link);
-		sd_event_source_disable_unref(l->pause);
-		sd_event_source_disable_unref(l->io);
+		sp_accept_stop(&l->accept);
 		xclose(l->fd);
 		sd_event_unref(l->loop);
 		free(l->url);

@@ -5,6 +5,7 @@
  */
 #include <systemd/sd-event.h>
 
+#include "bus/sp_accept.h"
 #include "bus/sp_resolve.h"
 #include "libcommon/list.h"
 
@@ -14,7 +15,7 @@ struct sp_tcp_listener {
 	char *url;
 	struct sp_address where;
 	int fd;
-	sd_event_source *io, *pause;
+	struct sp_accept accept;
 	/* Takes fd. The listener must not be freed in it. */
 	void (*on_accept)(struct sp_tcp_listener *l, int fd, void *userdata);
 	void *userdata;
