@@ -94,7 +94,7 @@ void operation_look(struct operation *op, enum host_news news);
 void operation_cancel(struct operation *op, int code, const char *reason, bool must_end);
 void operation_free(struct operation *op);
 
-/* ---- between operation.c and recover.c ---- */
+/* ---- between operation.c, recover.c and room.c ---- */
 
 void operation_enter(struct operation *op, enum operation_phase phase);
 void operation_next(struct operation *op);
@@ -103,6 +103,11 @@ void operation_end(struct operation *op, int state, int code, const char *format
 /* text NULL leaves the task's step as it is; wait_ms 0 = without end. */
 void operation_set_step(struct operation *op, enum operation_step step, uint64_t wait_ms,
 			const char *text);
+/* Both: else it waits, or has ended and is freed. */
+/* A domain that dies still has the VM's UUID, name and memory. */
+bool operation_is_predecessor_gone(struct operation *op);
+/* Reserves it. */
+bool operation_has_memory(struct operation *op);
 /* Whether the facts show what the phase is to bring about. */
 bool operation_is_reached(const struct operation *op);
 /* First look after a restart; the phase is the journal's. */
