@@ -8,12 +8,12 @@
 #include <stdio.h>
 
 #include "bus/codes.h"
+#include "bus/quota.h"
 #include "libcommon/clock.h"
 #include "libcommon/loop.h"
 #include "libcommon/traceparent.h"
 
 #define WINDOW_NS   (10 * NSEC_PER_SEC)
-#define UID_UNKNOWN ((uid_t)-1)
 #define NUMBER_SIZE 24
 
 static const char *const outcomes[] = {
@@ -179,21 +179,23 @@ void audit_limit_init(struct audit_limit *l, sd_event *loop)
 
 static void tell_left_out(struct audit_user *u)
 {
-	char uid[NUMBER_SIZE], count[NUMBER_SIZE];
+	bool is_local = u->uid != QUOTA_UID_UNKNOWN && u->uid != QUOTA_UID_CERTIFICATE;
+	char uid[NUMBER_SIZE], count[NUMBER_SIZE], who[NUMBER_SIZE + 8];
 	struct fields f = { .n = 0 };
 
 	if (u->n_left_out == 0) {
 		return;
 	}
-	number(uid, u->uid);
 	number(count, u->n_left_out);
+	snprintf(who, sizeof(who), "uid %s", number(uid, u->uid));
 	add(&f, "MESSAGE_ID", AUDIT_ID_LEFT_OUT);
 	add(&f, "XENMESH_LEFT_OUT", count);
-	add(&f, "XENMESH_UID", u->uid == UID_UNKNOWN ? NULL : uid);
+	add(&f, "XENMESH_UID", is_local ? uid : NULL);
 	log_write(NULL, LOG_LEVEL_NOTICE, f.list, f.n,
-		  "%s more calls by %s%s were refused, and not told one by one", count,
-		  u->uid == UID_UNKNOWN ? "callers without a user" : "uid ",
-		  u->uid == UID_UNKNOWN ? "" : uid);
+		  "%s more calls by %s were refused, and not told one by one", count,
+		  is_local			    ? who
+		  : u->uid == QUOTA_UID_CERTIFICATE ? "callers with a certificate"
+						    : "callers without a user");
 	u->n_left_out = 0;
 }
 
@@ -233,7 +235,7 @@ static struct audit_user *find_user(struct audit_limit *l, uid_t uid)
 
 bool audit_limit_take(struct audit_limit *l, const struct bus_peer *peer)
 {
-	struct audit_user *u = find_user(l, peer->has_creds ? peer->uid : UID_UNKNOWN);
+	struct audit_user *u = find_user(l, quota_payer(peer));
 	uint64_t now = clock_boot_ns();
 
 	if (!u->window_ns || now - u->window_ns >= WINDOW_NS) {

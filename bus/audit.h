@@ -33,7 +33,8 @@
  * A field that does not apply is left out.  All text is escaped by the log.
  *
  * Calls that were not executed are limited to AUDIT_REFUSED_MAX lines in 10 s
- * per user, so that nobody who may do nothing can flood the journal until it
+ * per user (callers with a certificate are one, all others of the network
+ * another), so that nobody who may do nothing can flood the journal until it
  * drops what others did; how many more there were is one line afterwards.
  */
 #include <protobuf-c/protobuf-c.h>

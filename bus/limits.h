@@ -40,7 +40,7 @@
 /* Of a server: what calls in flight take in memory when decoded, of those that take more than
  * BUS_ARENA_BASE. A user alone may have 64 MiB: 8 of the largest. */
 #define BUS_CALLS_BYTES_MAX (128U << 20)
-#define BUS_INFLIGHT_MAX    1024 /* calls of a server; 8 connections full of WaitTask for one user */
+#define BUS_INFLIGHT_MAX    1024 /* calls of a server; 8 connections full of WaitTask a user */
 /* Further calls of the methods that the protos mark as essential, when the others have used up
  * what there is: 32 for a user alone, 16 for a second one. They are answered at once. */
 #define BUS_INFLIGHT_RESERVE 64

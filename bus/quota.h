@@ -12,6 +12,7 @@
  */
 #include <sys/types.h>
 
+#include "bus/engine.h"
 #include "libcommon/base.h"
 #include "libcommon/map.h"
 
@@ -28,6 +29,15 @@ enum quota_kind {
 #define QUOTA_UID_UNKNOWN     ((uid_t)-1)
 #define QUOTA_UID_CERTIFICATE ((uid_t)-2)
 #define QUOTA_UID_SHAKING     ((uid_t)-3)
+
+/* Whose account it is. */
+static inline uid_t quota_payer(const struct bus_peer *peer)
+{
+	if (peer->has_creds) {
+		return peer->uid;
+	}
+	return peer->has_cert ? QUOTA_UID_CERTIFICATE : QUOTA_UID_UNKNOWN;
+}
 
 struct quota_user {
 	uid_t uid;

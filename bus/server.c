@@ -75,15 +75,6 @@ static int check_access(struct bus_call *c, char *why, size_t size)
 	return CODE_PERMISSION_DENIED;
 }
 
-/* The uid of the account that pays. */
-static uid_t payer(const struct bus_call *c)
-{
-	if (c->info.has_creds) {
-		return c->info.uid;
-	}
-	return c->info.has_cert ? QUOTA_UID_CERTIFICATE : QUOTA_UID_UNKNOWN;
-}
-
 /* A place among the calls in flight, until call_free(). */
 static int check_load(struct bus_call *c, char *why, size_t size)
 {
@@ -99,7 +90,7 @@ static int check_load(struct bus_call *c, char *why, size_t size)
 			 call_peer_load(s, c->info.id), c->envelope.method->name, per_peer);
 		return CODE_RESOURCE_EXHAUSTED;
 	}
-	c->user = quota_user_ref(&s->quota, payer(c));
+	c->user = quota_user_ref(&s->quota, quota_payer(&c->info));
 	if (!c->user) {
 		snprintf(why, size, "out of memory");
 		return CODE_RESOURCE_EXHAUSTED;

@@ -249,7 +249,7 @@ static void give_place(struct sp_pool *p, struct sp_conn *c)
 /* Enter it into the books. 0; -EUSERS; -ENOMEM. */
 static int enlist(struct sp_pool *p, struct sp_conn *c)
 {
-	int r = take_place(p, c, c->stream.tls ? QUOTA_UID_SHAKING : c->info.uid);
+	int r = take_place(p, c, c->stream.tls ? QUOTA_UID_SHAKING : quota_payer(&c->info));
 
 	if (r < 0) {
 		return r;
@@ -283,7 +283,7 @@ int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c)
 	sp_tls_identify(c->stream.tls, &c->info);
 	r = admit(p, c);
 	if (r == 0) {
-		r = take_place(p, c, QUOTA_UID_CERTIFICATE);
+		r = take_place(p, c, quota_payer(&c->info));
 	}
 	if (r == 0) {
 		quota_give(&p->quota, before, QUOTA_CONNECTIONS, 1);

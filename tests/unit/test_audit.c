@@ -303,6 +303,34 @@ static void test_limit_of_many_users(void)
 	log_set_sink(NULL);
 }
 
+/* Whoever reaches a plain tcp:// port does not hide what callers with a certificate try. */
+static void test_limit_of_the_network(void)
+{
+	const struct bus_peer nobody = { .is_plain_tcp = true }, alice = { .has_cert = true };
+	struct audit_limit l;
+	sd_event *loop;
+
+	if (sd_event_new(&loop) < 0) {
+		abort();
+	}
+	n_lines = 0;
+	log_set_sink(sink);
+	audit_limit_init(&l, loop);
+	for (int i = 0; i < AUDIT_REFUSED_MAX; i++) {
+		CU_ASSERT(audit_limit_take(&l, &nobody));
+	}
+	CU_ASSERT_FALSE(audit_limit_take(&l, &nobody));
+	for (int i = 0; i < AUDIT_REFUSED_MAX; i++) {
+		CU_ASSERT(audit_limit_take(&l, &alice));
+	}
+	CU_ASSERT_FALSE(audit_limit_take(&l, &alice));
+	audit_limit_deinit(&l);
+	CU_ASSERT_EQUAL(n_lines, 2);
+	CU_ASSERT_FALSE(has_name("XENMESH_UID"));
+	sd_event_unref(loop);
+	log_set_sink(NULL);
+}
+
 static void test_certificate(void)
 {
 	const struct bus_peer peer = { .has_cert = true, .name = "alice" };
@@ -575,6 +603,7 @@ int main(void)
 		UNIT_TEST(test_no_line),
 		UNIT_TEST(test_refusals_are_limited),
 		UNIT_TEST(test_limit_of_many_users),
+		UNIT_TEST(test_limit_of_the_network),
 		UNIT_TEST(test_certificate),
 		UNIT_TEST(test_objects),
 		UNIT_TEST(test_traceparents),
