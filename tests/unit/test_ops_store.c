@@ -317,6 +317,14 @@ static int see_until(const struct store_task *task, void *userdata)
 	return 0;
 }
 
+static int see_no_wait(const struct store_task *task, void *userdata _unused_)
+{
+	CU_ASSERT_EQUAL(task->phase, 2);
+	CU_ASSERT_EQUAL(task->until_ns, 0);
+	CU_ASSERT_STRING_EQUAL(task->note, "");
+	return 0;
+}
+
 static void test_store__answers_once(void)
 {
 	WITH_DIR(dir);
@@ -387,6 +395,43 @@ static void test_store__answers_outlive_a_boot(void)
 		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns() + 601 * NSEC_PER_SEC), 0);
 		CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
 	}
+}
+
+/* As the version before wrote it. */
+static void test_store__takes_over_an_older_schema(void)
+{
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = NULL;
+	struct bus_dedup d;
+	uint8_t *reply = NULL;
+	size_t len = 0;
+
+	execute(dir,
+		"PRAGMA application_id = 2020437872; PRAGMA user_version = 2;"
+		"CREATE TABLE vms (uuid TEXT PRIMARY KEY, config BLOB NOT NULL, desired INTEGER "
+		"NOT "
+		"NULL);"
+		"CREATE TABLE tasks (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL "
+		"UNIQUE,"
+		" phase INTEGER NOT NULL, timeout_s INTEGER NOT NULL, is_forced INTEGER NOT NULL,"
+		" is_paused INTEGER NOT NULL, domid INTEGER NOT NULL, task BLOB NOT NULL,"
+		" is_cancelled INTEGER NOT NULL DEFAULT 0);"
+		"CREATE TABLE answers (id BLOB PRIMARY KEY, fingerprint BLOB NOT NULL,"
+		" reply BLOB NOT NULL, time_ns INTEGER NOT NULL);"
+		"CREATE INDEX answers_by_time ON answers (time_ns);"
+		"INSERT INTO vms VALUES ('u1', x'01', 1);"
+		"INSERT INTO tasks VALUES (1, 't', 2, 60, 0, 0, 7, x'01', 0);"
+		"INSERT INTO answers VALUES (x'61616161616161616161616161616100',"
+		" x'41414141414141414141414141414100', x'0102', 1700000000000000000);");
+	s = reopen(NULL, dir);
+	CU_ASSERT_PTR_NULL(store_fault(s));
+	CU_ASSERT_EQUAL(vms_of(s).n, 1);
+	CU_ASSERT_EQUAL(store_task_each(s, see_no_wait, NULL), 0);
+	CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns()), 0);
+	d = store_dedup(s);
+	CU_ASSERT_EQUAL(d.find(d.userdata, id_a, print_a, &reply, &len), 0);
+	CU_ASSERT_EQUAL(len, 2);
+	free(reply);
 }
 
 /* Waits of this boot stay, those of another mean nothing. */
@@ -674,6 +719,7 @@ int main(void)
 		UNIT_TEST(test_store__answers_once),
 		UNIT_TEST(test_store__answers_outlive_steps_of_the_clock),
 		UNIT_TEST(test_store__answers_outlive_a_boot),
+		UNIT_TEST(test_store__takes_over_an_older_schema),
 		UNIT_TEST(test_store__tasks_of_another_boot_wait_no_more),
 		UNIT_TEST(test_store__answer_and_change_are_one),
 		UNIT_TEST(test_store__refusals_change_nothing),
