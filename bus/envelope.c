@@ -30,7 +30,7 @@ static const char *clean(struct arena *arena, const char *text, size_t max)
 	return out;
 }
 
-/* What the call belongs to; a mistake in it does not fail the call. */
+/* What the call belongs to; a mistake in it does not fail the call. NULL: the arena is full. */
 static const char *read_traceparent(struct arena *arena, const char *text,
 				    const struct bus_method *m)
 {
@@ -42,11 +42,13 @@ static const char *read_traceparent(struct arena *arena, const char *text,
 	if (text[0]) {
 		log_debug("the traceparent of a call of %s is ignored: '%.64s'", m->name, text);
 	}
-	own = bus_method_is_audited(m) ? arena_alloc(arena, TRACEPARENT_SIZE) : NULL;
-	if (!own) {
+	if (!bus_method_is_audited(m)) {
 		return "";
 	}
-	traceparent_new(own);
+	own = arena_alloc(arena, TRACEPARENT_SIZE);
+	if (own) {
+		traceparent_new(own);
+	}
 	return own;
 }
 
@@ -55,6 +57,12 @@ static const struct bus_method *find_method(const char *name)
 	const struct bus_method *m = bus_method_find(name);
 
 	return m && streq(m->name, name) ? m : NULL;
+}
+
+static int refuse_size(char why[static ENVELOPE_WHY_MAX])
+{
+	snprintf(why, ENVELOPE_WHY_MAX, "the call unfolds to more than is allowed");
+	return CODE_INVALID_ARGUMENT;
 }
 
 int envelope_open(struct envelope *out, struct arena *arena, const void *data, size_t len,
@@ -83,8 +91,7 @@ int envelope_open(struct envelope *out, struct arena *arena, const void *data, s
 	out->client = clean(arena, call->client[0] ? call->client : "?", BUS_CLIENT_NAME_MAX);
 	out->traceparent = "";
 	if (!out->client) {
-		snprintf(why, ENVELOPE_WHY_MAX, "the call unfolds to more than is allowed");
-		return CODE_INVALID_ARGUMENT;
+		return refuse_size(why);
 	}
 	out->method = find_method(call->method);
 	if (!out->method) {
@@ -95,7 +102,7 @@ int envelope_open(struct envelope *out, struct arena *arena, const void *data, s
 		return CODE_UNIMPLEMENTED;
 	}
 	out->traceparent = read_traceparent(arena, call->traceparent, out->method);
-	return CODE_OK;
+	return out->traceparent ? CODE_OK : refuse_size(why);
 }
 
 static bool is_text_valid(const ProtobufCMessage *message);
