@@ -19,7 +19,7 @@
 
 /* Each line of it with our name before and `after` behind. What services, files and arguments have
  * in it must not reach the terminal as it is. */
-static void complain(const char *format, va_list ap, const char *after)
+_printf_(1, 0) static void complain(const char *format, va_list ap, const char *after)
 {
 	_cleanup_(xfreep) char *text = NULL;
 
