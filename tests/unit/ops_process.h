@@ -158,7 +158,7 @@ static inline void process_on_result(struct bus_client *c _unused_, const struct
 	r->payload = result->payload ? pb_copy(result->payload) : NULL;
 }
 
-/* Does not wait. r must stay until is_there. */
+/* Does not wait. r, which has an answer or is zero, must stay until is_there. */
 static inline uint64_t process_begin_call(struct ops_process *p, const char *method,
 					  const ProtobufCMessage *request, const struct uuid *id,
 					  struct ops_result *r)
@@ -167,6 +167,7 @@ static inline uint64_t process_begin_call(struct ops_process *p, const char *met
 	char name[64];
 	uint64_t call = 0;
 
+	result_deinit(r);
 	*r = (struct ops_result){ .code = -1 }; /* until there is an answer */
 	snprintf(name, sizeof(name), "xenmesh.v1.Ops/%s", method);
 	CU_ASSERT_EQUAL(
