@@ -43,7 +43,8 @@ static enum taken take_common(struct bus_args *a, const char *name, const char *
 	if (streq(name, "--log-level")) {
 		if (value && log_level_parse(value, &level) < 0) {
 			fprintf(stderr,
-				"%s: --log-level wants error, warning, notice, info or debug, got \"%s\"\n",
+				"%s: --log-level wants error, warning, notice, info or debug, got "
+				"\"%s\"\n",
 				a->program, value);
 			return TAKEN_WRONG;
 		}
