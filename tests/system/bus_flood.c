@@ -110,13 +110,13 @@ static size_t put_call(uint8_t *to, const char *method)
 
 	fill(to, 4);
 	to[0] |= 0x80;
-	memcpy(to + 4, "\x0a\x10", 2);
+	to[4] = 0x0a;
+	to[5] = 16;
 	fill(to + n, 16);
 	n += 16;
 	to[n++] = 0x12;
 	n += put_varint(to + n, strlen(method));
-	memcpy(to + n, method, strlen(method));
-	return n + strlen(method);
+	return n + (size_t)sprintf((char *)to + n, "%s", method);
 }
 
 static size_t put_payload(uint8_t *to, const uint8_t *unit, size_t unit_len, size_t times)

@@ -387,7 +387,7 @@ static void test_store__answers_outlive_a_boot(void)
 
 	for (size_t i = 0; i < ARRAY_LEN(boots); i++) {
 		CU_ASSERT_EQUAL(save(s, id_a, print_a, CODE_OK), 0);
-		s = store_close(s);
+		store_close(s);
 		execute(dir, boots[i]);
 		s = reopen(NULL, dir);
 		CU_ASSERT_EQUAL(store_purge_answers(s, clock_boot_ns()), 0);
@@ -448,7 +448,7 @@ static void test_store__tasks_of_another_boot_wait_no_more(void)
 	CU_ASSERT_EQUAL(store_task_put(s, &task), 0);
 	s = reopen(s, dir);
 	CU_ASSERT_EQUAL(store_task_each(s, see_until, &(uint64_t){ 4711 }), 0);
-	s = store_close(s);
+	store_close(s);
 	execute(dir, "UPDATE tasks SET boot = 'other'");
 	s = reopen(NULL, dir);
 	CU_ASSERT_EQUAL(store_task_each(s, see_until, &(uint64_t){ 0 }), 0);
