@@ -410,9 +410,10 @@ class AsyncIterationTest(Base, unittest.IsolatedAsyncioTestCase):
             def publish():
                 for i in range(3 * CHANGES_MAX):
                     self.service.publish("vm/%d/state" % (i % 50), is_lost=i % 1000 == 0)
+                self.service.publish("vm/last/state")
             publishing = asyncio.ensure_future(asyncio.to_thread(publish))
             most = 0
-            while mirror != self.service.state() or not publishing.done():
+            while "vm/last/state" not in mirror or mirror != self.service.state():
                 change = await sub.next(10)
                 most = max(most, len(sub._follower.changes))
                 if change.what == "state":
