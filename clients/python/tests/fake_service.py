@@ -69,7 +69,6 @@ class Peer:
 
     def serve(self):
         try:
-            self.flush()
             while True:
                 data = self.socket.recv(65536)
                 if not data:
@@ -166,8 +165,10 @@ class FakeService:
             peer.close()
 
     def joined(self, peer):
+        """It is greeted now: a client that is up is one that gets what is published."""
         with self.lock:
             self.peers.append(peer)
+            peer.flush()
             self.changed.notify_all()
 
     def left(self, peer):
