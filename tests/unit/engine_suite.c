@@ -132,11 +132,10 @@ static void tear_down(struct fixture *f)
 	bus_dir_remove(&f->dir);
 }
 
-/* An nng end may miss it: its one thread that ends connections can be stuck for ever, over TLS
- * always, over tcp and ipc now and then (docs/decisions/0015-own-engine-for-ipc.md). */
-static bool notices_end(const struct bus_engine *engine)
+/* nng 1.5.2 does not notice that a TLS connection ended before it has something to send. */
+static bool notices_end(const struct suite_pair *pair, const struct bus_engine *engine)
 {
-	return engine != &bus_engine_nng;
+	return engine != &bus_engine_nng || pair->scheme != SP_TLS;
 }
 
 /* Ask until the answer comes; again when the connection was lost. */
@@ -239,7 +238,7 @@ void suite_request_and_reply(const struct suite_pair *pair)
 		CU_ASSERT(bus_run_until(f.loop, &req.n_messages, 1 + 64 * batch, 5000));
 	}
 	end_close(&req);
-	CU_ASSERT(!notices_end(pair->server) || bus_run_until(f.loop, &rep.n_down, 1, 2000));
+	CU_ASSERT(!notices_end(pair, pair->server) || bus_run_until(f.loop, &rep.n_down, 1, 2000));
 	end_close(&rep);
 	CU_ASSERT_EQUAL(access(f.path, F_OK), -1);
 	tear_down(&f);
@@ -311,13 +310,10 @@ void suite_publish(const struct suite_pair *pair)
 	CU_ASSERT(bus_run_until(f.loop, &sub.n_messages, 250, 3000));
 	CU_ASSERT_STRING_EQUAL(sub.last, "vm/499");
 	end_close(&pub);
-	if (bus_run_until(f.loop, &sub.n_down, 1, 2000)) {
-		CU_ASSERT_EQUAL(end_open(&pub, pair->server, &f, BUS_PUB), 0);
-		CU_ASSERT_EQUAL(pub.engine->listen(pub.socket, f.url), 0);
-		CU_ASSERT(bus_run_until(f.loop, &sub.n_up, 2, 5000));
-	} else {
-		CU_ASSERT(!notices_end(pair->client));
-	}
+	CU_ASSERT(bus_run_until(f.loop, &sub.n_down, 1, 2000));
+	CU_ASSERT_EQUAL(end_open(&pub, pair->server, &f, BUS_PUB), 0);
+	CU_ASSERT_EQUAL(pub.engine->listen(pub.socket, f.url), 0);
+	CU_ASSERT(bus_run_until(f.loop, &sub.n_up, 2, 5000));
 	end_close(&sub);
 	end_close(&pub);
 	tear_down(&f);
@@ -347,19 +343,16 @@ void suite_nothing_is_sent_twice(const struct suite_pair *pair)
 	CU_ASSERT(bus_run_until(f.loop, &rep.n_messages, 1, 2000));
 	end_close(&rep);
 	n_seen = rep.n_messages;
+	CU_ASSERT(bus_run_until(f.loop, &req.n_down, 1, 2000));
 	CU_ASSERT(n_seen >= 1);
-	if (bus_run_until(f.loop, &req.n_down, 1, 2000)) {
-		CU_ASSERT_EQUAL(req.engine->send(req.socket, &route, "x", 1), -EAGAIN);
-		CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-		rep.echo = true;
-		CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
-		CU_ASSERT(bus_run_until(f.loop, &req.n_up, 2, 5000));
-		CU_ASSERT(round_trip(&req, "new", 3000));
-		CU_ASSERT_EQUAL(rep.n_messages, 1);
-		CU_ASSERT_STRING_EQUAL(rep.last, "new");
-	} else {
-		CU_ASSERT(!notices_end(pair->client));
-	}
+	CU_ASSERT_EQUAL(req.engine->send(req.socket, &route, "x", 1), -EAGAIN);
+	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
+	rep.echo = true;
+	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 2, 5000));
+	CU_ASSERT(round_trip(&req, "new", 3000));
+	CU_ASSERT_EQUAL(rep.n_messages, 1);
+	CU_ASSERT_STRING_EQUAL(rep.last, "new");
 	end_close(&req);
 	end_close(&rep);
 	tear_down(&f);
@@ -383,7 +376,7 @@ void suite_close_in_callback(const struct suite_pair *pair)
 		req.engine->send(req.socket, &route, "x", 1);
 	}
 	CU_ASSERT(bus_run_until(f.loop, &rep.n_messages, 1, 2000));
-	CU_ASSERT(!notices_end(pair->client) || bus_run_until(f.loop, &req.n_down, 1, 2000));
+	CU_ASSERT(!notices_end(pair, pair->client) || bus_run_until(f.loop, &req.n_down, 1, 2000));
 	CU_ASSERT_EQUAL(rep.n_messages, 1);
 	CU_ASSERT_PTR_NULL(rep.socket);
 	end_close(&req);

@@ -8,11 +8,13 @@
  * use the plain ones and `return`.
  */
 #include <CUnit/CUnit.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct unit_test {
 	const char *name;
 	void (*fn)(void);
+	bool is_apart; /* in a child process; the parent must have one thread */
 };
 
 /* Exit status for main(). */
@@ -21,6 +23,10 @@ int unit_run(const char *suite, const struct unit_test *tests, size_t n_tests);
 #define UNIT_TEST(fn)   \
 	{               \
 #fn, fn \
+	}
+#define UNIT_TEST_APART(fn)   \
+	{                     \
+#fn, fn, true \
 	}
 #define UNIT_MAIN(suite, ...)                                                    \
 	int main(void)                                                           \
