@@ -22,7 +22,7 @@ int unit_run(const char *suite, const struct unit_test *tests, size_t n_tests);
 
 #define UNIT_TEST(fn)   \
 	{               \
-#fn, fn \
+#fn, fn, false \
 	}
 #define UNIT_TEST_APART(fn)   \
 	{                     \
