@@ -20,8 +20,8 @@ struct unit_test {
 /* Exit status for main(). */
 int unit_run(const char *suite, const struct unit_test *tests, size_t n_tests);
 
-#define UNIT_TEST(fn)   \
-	{               \
+#define UNIT_TEST(fn)          \
+	{                      \
 #fn, fn, false \
 	}
 #define UNIT_TEST_APART(fn)   \
