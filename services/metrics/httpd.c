@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * libmicrohttpd is given a listening socket and run from its epoll fd, without
- * threads of its own.
+ * threads of its own. It is loaded when the first connection comes: until then
+ * the socket is watched alone.
  */
 #include "services/metrics/httpd.h"
 
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "libcommon/err.h"
+#include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/parse.h"
 #include "services/metrics/mhd_lib.h"
@@ -20,8 +22,9 @@
 
 struct httpd {
 	sd_event *loop;
-	struct MHD_Daemon *daemon;
-	sd_event_source *io;
+	int fd;			   /* listening; the daemon's own when there is one */
+	struct MHD_Daemon *daemon; /* NULL before the first connection */
+	sd_event_source *io;	   /* of fd, then of the daemon's epoll fd */
 	sd_event_source *timer;
 	httpd_handler_fn fn;
 	void *userdata;
@@ -179,29 +182,60 @@ static int listen_at(const char *address, unsigned int *port)
 	return STEAL_FD(fd);
 }
 
-static int start(struct httpd *h, const char *address)
+/* From now on libmicrohttpd accepts. */
+static int start_daemon(struct httpd *h)
 {
 	const union MHD_DaemonInfo *info;
 	int r = mhd_lib_load();
-	int fd = r < 0 ? r : listen_at(address, &h->port);
 
-	if (fd < 0) {
-		return fd;
+	if (r < 0) {
+		return r;
 	}
+	h->io = sd_event_source_disable_unref(h->io);
 	h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h,
-				     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+				     MHD_OPTION_LISTEN_SOCKET, h->fd, MHD_OPTION_CONNECTION_LIMIT,
 				     CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
 				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
 				     MHD_OPTION_END);
 	if (!h->daemon) {
-		close(fd);
 		return -EIO;
 	}
+	h->fd = -1;
 	info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info) {
 		return -EIO;
 	}
 	return sd_event_add_io(h->loop, &h->io, info->epoll_fd, EPOLLIN, on_io, h);
+}
+
+static int on_first(sd_event_source *source _unused_, int fd _unused_, uint32_t events _unused_,
+		    void *userdata)
+{
+	struct httpd *h = userdata;
+	int r = start_daemon(h);
+
+	if (r < 0) {
+		log_error("cannot serve HTTP: %s; restart xenmesh-metrics when that is mended",
+			  err_text(r));
+		h->io = sd_event_source_disable_unref(h->io);
+		h->fd = xclose(h->fd);
+		return 0;
+	}
+	return run(h);
+}
+
+static int start(struct httpd *h, const char *address)
+{
+	int r = mhd_lib_check();
+
+	if (r < 0) {
+		return r;
+	}
+	h->fd = listen_at(address, &h->port);
+	if (h->fd < 0) {
+		return h->fd;
+	}
+	return sd_event_add_io(h->loop, &h->io, h->fd, EPOLLIN, on_first, h);
 }
 
 int httpd_new(struct httpd **out, sd_event *loop, const char *address, httpd_handler_fn fn,
@@ -214,6 +248,7 @@ int httpd_new(struct httpd **out, sd_event *loop, const char *address, httpd_han
 		return -ENOMEM;
 	}
 	h->loop = sd_event_ref(loop);
+	h->fd = -1;
 	h->fn = fn;
 	h->userdata = userdata;
 	r = start(h, address);
@@ -233,6 +268,7 @@ struct httpd *httpd_free(struct httpd *h)
 		if (h->daemon) {
 			MHD_stop_daemon(h->daemon);
 		}
+		h->fd = xclose(h->fd);
 		sd_event_unref(h->loop);
 		free(h);
 	}

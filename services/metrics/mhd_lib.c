@@ -2,6 +2,9 @@
 #define MHD_LIB_NO_NAMES
 #include "services/metrics/mhd_lib.h"
 
+#include <sys/wait.h>
+
+#include "libcommon/err.h"
 #include "libcommon/log.h"
 
 #define LIBRARY "libmicrohttpd.so.12"
@@ -26,4 +29,18 @@ int mhd_lib_load(void)
 			  LIBRARY, why);
 	}
 	return r;
+}
+
+int mhd_lib_check(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		_exit(mhd_lib_load() < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		return err_errno();
+	}
+	return status == 0 ? 0 : -ENOSYS;
 }

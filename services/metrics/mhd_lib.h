@@ -2,7 +2,7 @@
 #pragma once
 /*
  * libmicrohttpd without linking it: with the GnuTLS that it brings it costs a
- * process 2.4 MiB, and who has --http off needs none of it.  Behind this header
+ * process 2.4 MiB, and who is never scraped needs none of it.  Behind this header
  * its functions are called as ever, after mhd_lib_load().
  */
 #include <microhttpd.h>
@@ -31,6 +31,9 @@ extern struct mhd_lib mhd_lib_table;
 
 /* Before the first call of any of them. 0; -ENOSYS (logged): not installed. */
 int mhd_lib_load(void);
+/* Whether mhd_lib_load() will do, found out by a child process, so that it costs this one no
+ * memory. Blocks until the child ends, some 10 ms. 0; -ENOSYS (logged); another errno: no child. */
+int mhd_lib_check(void);
 
 #ifndef MHD_LIB_NO_NAMES
 /* clang-format off */

@@ -117,7 +117,7 @@ void bench_idle_measure(const char *bin_dir, const char *dir, struct bench_idle 
 		"xenmesh-ops", "--state-dir", ops, "--host-link", link, NULL
 	};
 	const char *const run_metrics[] = { "xenmesh-metrics", "--state-dir", metrics,
-					    "--http",	       "off",	      NULL };
+					    "--http",	       "127.0.0.1:0", NULL };
 	pid_t pids[3];
 
 	snprintf(link, sizeof(link), "%s/link", dir);

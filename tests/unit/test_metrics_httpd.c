@@ -89,6 +89,34 @@ static void teardown(struct fixture *f)
 	strbuf_deinit(&f->answer);
 }
 
+static bool is_library_mapped(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	bool is_mapped = false;
+	char line[512];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		is_mapped |= strstr(line, "libmicrohttpd") != NULL;
+	}
+	fclose(maps);
+	return is_mapped;
+}
+
+static void test_httpd__loads_its_library_when_asked(void)
+{
+	struct fixture f;
+
+	setup(&f);
+	CU_ASSERT_EQUAL(sd_event_run(f.loop, 0), 0);
+	CU_ASSERT_FALSE(is_library_mapped());
+	exchange(f.loop, httpd_port(f.httpd), "GET /x HTTP/1.1\r\nHost: x\r\n\r\n", "hello\n",
+		 &f.answer);
+	CU_ASSERT(contains(&f.answer, "hello\n"));
+	CU_ASSERT(is_library_mapped());
+	teardown(&f);
+}
+
 static void test_httpd__answers(void)
 {
 	struct fixture f;
@@ -161,5 +189,6 @@ static void test_httpd__addresses(void)
 	teardown(&f);
 }
 
-UNIT_MAIN("httpd", UNIT_TEST(test_httpd__answers), UNIT_TEST(test_httpd__bad_requests_do_not_hurt),
+UNIT_MAIN("httpd", UNIT_TEST_APART(test_httpd__loads_its_library_when_asked),
+	  UNIT_TEST(test_httpd__answers), UNIT_TEST(test_httpd__bad_requests_do_not_hurt),
 	  UNIT_TEST(test_httpd__addresses))
