@@ -11,8 +11,8 @@
 
 #include "bus/codes.h"
 #include "bus/sp_frame.h"
-#include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/pki_util.h"
 #include "tests/unit/unit.h"
 
@@ -159,15 +159,6 @@ static bool round_trip(struct end *client, const char *text, uint64_t timeout_ms
 		sd_event_run(client->loop, 10 * USEC_PER_MSEC);
 	}
 	return false;
-}
-
-static void log_nothing(enum log_level level, const char *message, const struct log_field *fields,
-			size_t n_fields)
-{
-	(void)level;
-	(void)message;
-	(void)fields;
-	(void)n_fields;
 }
 
 static size_t count_fds(void)
@@ -555,7 +546,7 @@ void suite_addresses(const struct suite_pair *pair)
 	int fd;
 
 	set_up(&f, pair);
-	log_set_sink(log_nothing);
+	log_set_sink(log_swallow);
 	CU_ASSERT_EQUAL(end_open(&first, pair->server, &f, BUS_REP), 0);
 	first.echo = true;
 	CU_ASSERT_EQUAL(end_open(&second, pair->server, &f, BUS_REP), 0);

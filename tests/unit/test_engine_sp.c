@@ -9,9 +9,9 @@
 #include "bus/limits.h"
 #include "bus/sp_frame.h"
 #include "bus/sp_pool.h"
-#include "libcommon/log.h"
 #include "tests/unit/bus_util.h"
 #include "tests/unit/engine_suite.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/unit.h"
 
 SUITE_PAIR(sp, &bus_engine_sp, &bus_engine_sp, SP_IPC)
@@ -271,11 +271,6 @@ static void test_bytes_of_user(void)
 	service_stop(&v);
 }
 
-static void log_nothing(enum log_level level _unused_, const char *message _unused_,
-			const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 static void test_connections_of_user(void)
 {
 	enum { MAX = BUS_CONNECTIONS_MAX / 2 };
@@ -288,7 +283,7 @@ static void test_connections_of_user(void)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	CU_ASSERT(files.rlim_cur > 4 * BUS_CONNECTIONS_MAX);
-	log_set_sink(log_nothing);
+	log_set_sink(log_swallow);
 	service_start(&v, BUS_REP, 4096);
 	v.echo = true;
 	for (size_t i = 0; i < MAX; i++) {
@@ -316,7 +311,7 @@ static void test_no_descriptors(void)
 	int fds[8], turns = 0;
 	uint64_t start;
 
-	log_set_sink(log_nothing);
+	log_set_sink(log_swallow);
 	service_start(&v, BUS_REP, 4096);
 	v.echo = true;
 	CU_ASSERT(pings(&v));
@@ -412,7 +407,7 @@ static void test_tcp_bytes(void)
 	uint8_t answer[16];
 	int fd;
 
-	log_set_sink(log_nothing);
+	log_set_sink(log_swallow);
 	service_start(&v, BUS_REP, 4096);
 	snprintf(v.url, sizeof(v.url), "tcp://127.0.0.1:%u", port);
 	CU_ASSERT_EQUAL(bus_engine_sp.listen(v.socket, v.url), 0);

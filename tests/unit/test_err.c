@@ -5,34 +5,28 @@
 
 #include "libcommon/log.h"
 #include "libcommon/strbuf.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/unit.h"
-
-static struct strbuf sunk;
-
-static void sink(enum log_level level, const char *message, const struct log_field *fields _unused_,
-		 size_t n_fields _unused_)
-{
-	strbuf_printf(&sunk, "%s:%s\n", log_level_name(level), message);
-}
 
 static void test_trace_at_debug_only(void)
 {
 	int n = 0;
 
-	log_set_sink(sink);
+	log_set_sink(log_collect);
 	log_set_level(LOG_LEVEL_INFO);
 	CU_ASSERT_EQUAL(err_trace(-ENOENT), -ENOENT);
-	CU_ASSERT_EQUAL(sunk.len, 0);
+	CU_ASSERT_EQUAL(log_collected.len, 0);
 	log_set_level(LOG_LEVEL_DEBUG);
 	CU_ASSERT_EQUAL(err_trace((n++, -ENOENT)), -ENOENT);
 	CU_ASSERT_EQUAL(n, 1);
-	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&sunk), "debug:test_trace_at_debug_only returns "
-							 "No such file or directory (test_err.c:"));
-	strbuf_reset(&sunk);
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&log_collected),
+				      "debug:test_trace_at_debug_only returns "
+				      "No such file or directory (test_err.c:"));
+	strbuf_reset(&log_collected);
 	CU_ASSERT_EQUAL(err_trace(0), 0);
 	CU_ASSERT_EQUAL(err_trace(7), 7);
-	CU_ASSERT_EQUAL(sunk.len, 0);
-	strbuf_deinit(&sunk);
+	CU_ASSERT_EQUAL(log_collected.len, 0);
+	strbuf_deinit(&log_collected);
 	log_set_sink(NULL);
 }
 

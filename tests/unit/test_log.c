@@ -9,32 +9,21 @@
 
 #include "libcommon/clock.h"
 #include "libcommon/strbuf.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/unit.h"
-
-static struct strbuf sunk;
-
-static void sink(enum log_level level, const char *message, const struct log_field *fields,
-		 size_t n_fields)
-{
-	strbuf_printf(&sunk, "%s:%s", log_level_name(level), message);
-	for (size_t i = 0; i < n_fields; i++) {
-		strbuf_printf(&sunk, "|%s=%s", fields[i].name, fields[i].value);
-	}
-	strbuf_putc(&sunk, '\n');
-}
 
 static void check_sunk(const char *expected)
 {
-	CU_ASSERT_STRING_EQUAL(strbuf_str(&sunk), expected);
-	strbuf_reset(&sunk);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&log_collected), expected);
+	strbuf_reset(&log_collected);
 }
 
 static void start(enum log_level level)
 {
 	log_init("test");
 	log_set_level(level);
-	log_set_sink(sink);
-	strbuf_reset(&sunk);
+	log_set_sink(log_collect);
+	strbuf_reset(&log_collected);
 }
 
 static void test_levels(void)
@@ -155,11 +144,11 @@ static void test_long_lines_are_cut(void)
 	memset(text, 'a', sizeof(text) - 1);
 	log_fields(LOG_LEVEL_INFO, LOG_FIELDS({ "A", text }, { "B", "short" }, { "C", text }), "%s",
 		   text);
-	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&sunk), "aaa...|A=aaa"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&sunk), "aaa...|B=short|C=aaa"));
-	len = sunk.len;
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&log_collected), "aaa...|A=aaa"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&log_collected), "aaa...|B=short|C=aaa"));
+	len = log_collected.len;
 	CU_ASSERT_TRUE(len < 5200);
-	CU_ASSERT_STRING_EQUAL(strbuf_str(&sunk) + len - 4, "...\n");
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&log_collected) + len - 4, "...\n");
 }
 
 static void test_site_is_limited(void)
@@ -196,7 +185,7 @@ static void test_flush_tells_left_out(void)
 	for (int i = 0; i < 21; i++) {
 		log_write(&a, LOG_LEVEL_WARNING, NULL, 0, "x\n");
 	}
-	strbuf_reset(&sunk);
+	strbuf_reset(&log_collected);
 	log_flush();
 	check_sunk("warning:1 more lines were left out, like: x\\x0a\n");
 	log_flush();
@@ -424,7 +413,7 @@ static void logging_sink(enum log_level level, const char *message, const struct
 			 size_t n_fields)
 {
 	log_error("the sink logs");
-	sink(level, message, fields, n_fields);
+	log_collect(level, message, fields, n_fields);
 }
 
 static void test_sink_that_logs(void)

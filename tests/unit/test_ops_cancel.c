@@ -2,7 +2,7 @@
 /*
  * Operations that are cancelled, or overtaken by a destroy.
  */
-#include "libcommon/log.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
 static void start(struct ops_fixture *f, const char *uuid)
@@ -221,11 +221,6 @@ static void test_cancel__overtaken_reboot_does_not_create(void)
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -241,6 +236,6 @@ int main(void)
 		UNIT_TEST(test_cancel__overtaken_reboot_does_not_create),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	return unit_run("ops_cancel", tests, ARRAY_LEN(tests));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <sqlite3.h>
 
-#include "libcommon/log.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
 /* ---- the plain operations ---- */
@@ -758,11 +758,6 @@ static void test_host__samples_get_names(void)
 	pb_free((ProtobufCMessage *)copy);
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -803,6 +798,6 @@ int main(void)
 		UNIT_TEST(test_host__samples_get_names),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	return unit_run("ops_engine", tests, ARRAY_LEN(tests));
 }

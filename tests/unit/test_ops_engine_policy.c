@@ -4,7 +4,7 @@
  */
 #include <sqlite3.h>
 
-#include "libcommon/log.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
 static void start(struct ops_fixture *f, const char *uuid)
@@ -248,11 +248,6 @@ static void test_engine__waits_for_the_journal_not_for_ever(void)
 	sqlite3_close(other);
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -270,6 +265,6 @@ int main(void)
 		UNIT_TEST(test_engine__waits_for_the_journal_not_for_ever),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	return unit_run("ops_engine", tests, ARRAY_LEN(tests));
 }

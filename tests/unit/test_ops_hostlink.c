@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <unistd.h>
 
-#include "libcommon/log.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
 struct seen {
@@ -156,11 +156,6 @@ static void test_hostlink__trusts_few(void)
 	CU_ASSERT(!hostlink_trusts(&config, other + 1));
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -171,6 +166,6 @@ int main(void)
 		UNIT_TEST(test_hostlink__trusts_few),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	return unit_run("ops_hostlink", tests, ARRAY_LEN(tests));
 }

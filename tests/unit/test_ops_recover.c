@@ -2,7 +2,7 @@
 /*
  * ops ends in the middle of an operation and comes back.
  */
-#include "libcommon/log.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
 static struct ops_id order(struct ops_fixture *f, enum task_kind kind, uint32_t timeout_s,
@@ -497,11 +497,6 @@ static void test_recover__unreadable_rows_are_left_out(void)
 	WAIT(&f, f.core->host.is_connected);
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -533,6 +528,6 @@ int main(void)
 		UNIT_TEST(test_recover__unreadable_rows_are_left_out),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	return unit_run("ops_recover", tests, ARRAY_LEN(tests));
 }

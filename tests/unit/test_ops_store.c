@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 
 #include "libcommon/clock.h"
-#include "libcommon/log.h"
 #include "services/ops/core/limits.h"
 #include "services/ops/core/store.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/unit.h"
 
 /* ---- a disk that fails ---- */
@@ -705,11 +705,6 @@ static void test_store__loses_nothing_when_killed(void)
 	}
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -733,7 +728,7 @@ int main(void)
 		UNIT_TEST(test_store__loses_nothing_when_killed),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	install_shim();
 	return unit_run("ops_store", tests, ARRAY_LEN(tests));
 }

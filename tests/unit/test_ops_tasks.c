@@ -4,9 +4,9 @@
 #include <stdio.h>
 
 #include "libcommon/clock.h"
-#include "libcommon/log.h"
 #include "services/ops/core/limits.h"
 #include "services/ops/core/tasks.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/ops_events.h"
 #include "tests/unit/unit.h"
 
@@ -421,11 +421,6 @@ static void test_tasks__end_although_the_journal_fails(void)
 	CU_ASSERT_EQUAL(found ? found->state : -1, TASK_DONE);
 }
 
-static void swallow(enum log_level level _unused_, const char *message _unused_,
-		    const struct log_field *fields _unused_, size_t n_fields _unused_)
-{
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -443,6 +438,6 @@ int main(void)
 		UNIT_TEST(test_tasks__end_although_the_journal_fails),
 	};
 
-	log_set_sink(swallow);
+	log_set_sink(log_swallow);
 	return unit_run("ops_tasks", tests, ARRAY_LEN(tests));
 }

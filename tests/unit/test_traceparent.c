@@ -2,6 +2,7 @@
 #include "libcommon/traceparent.h"
 
 #include "libcommon/strbuf.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/unit.h"
 
 #define TRACE_ID  "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -79,23 +80,11 @@ static void test_child(void)
 	CU_ASSERT_EQUAL(strncmp(child, EXAMPLE, 36), 0);
 }
 
-static struct strbuf sunk;
-
-static void sink(enum log_level level, const char *message, const struct log_field *fields,
-		 size_t n_fields)
-{
-	strbuf_printf(&sunk, "%s:%s", log_level_name(level), message);
-	for (size_t i = 0; i < n_fields; i++) {
-		strbuf_printf(&sunk, "|%s=%s", fields[i].name, fields[i].value);
-	}
-	strbuf_putc(&sunk, '\n');
-}
-
 static void test_lines_of_a_scope(void)
 {
 	struct trace_scope call, task, none;
 
-	log_set_sink(sink);
+	log_set_sink(log_collect);
 	trace_enter(&call, EXAMPLE, NULL);
 	log_warning("call");
 	trace_enter(&task, EXAMPLE, "0a1b");
@@ -107,11 +96,12 @@ static void test_lines_of_a_scope(void)
 	trace_leave(&call);
 	log_warning("after");
 	log_set_sink(NULL);
-	CU_ASSERT_STRING_EQUAL(strbuf_str(&sunk), "warning:call|TRACE_ID=" TRACE_ID "\n"
-						  "warning:task|TRACE_ID=" TRACE_ID "|TASK=0a1b\n"
-						  "warning:none\n"
-						  "warning:after\n");
-	strbuf_deinit(&sunk);
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&log_collected),
+			       "warning:call|TRACE_ID=" TRACE_ID "\n"
+			       "warning:task|TRACE_ID=" TRACE_ID "|TASK=0a1b\n"
+			       "warning:none\n"
+			       "warning:after\n");
+	strbuf_deinit(&log_collected);
 }
 
 UNIT_MAIN("traceparent", UNIT_TEST(test_validation), UNIT_TEST(test_new_ones_differ),
