@@ -142,14 +142,20 @@ static inline void ops_define(struct ops_fixture *f, Xenmesh__V1__VmConfig *conf
 	CU_ASSERT_EQUAL(vms_define(&f->core->vms, config, STORE_DESIRED_UNKNOWN), 0);
 }
 
-/* As a call would: stored, shown, queued. The id stays valid. */
-static inline const char *ops_submit(struct ops_fixture *f, enum task_kind kind, const char *uuid,
-				     uint32_t timeout_s, bool is_forced, bool is_paused)
+/* The id must not point into a task that a restart frees. */
+struct ops_id {
+	char text[37];
+};
+
+/* As a call would: stored, shown, queued. */
+static inline struct ops_id ops_submit(struct ops_fixture *f, enum task_kind kind, const char *uuid,
+				       uint32_t timeout_s, bool is_forced, bool is_paused)
 {
 	struct vm *vm = vms_get(&f->core->vms, uuid);
 	static const uint8_t request_id[16] = "request";
 	const struct task_origin origin = { .client = "test", .request_id = request_id };
 	struct task *task = tasks_new(&f->core->tasks, kind, uuid, vm ? vm_name(vm) : "?", &origin);
+	struct ops_id id;
 
 	task->timeout_s = timeout_s;
 	task->is_forced = is_forced;
@@ -160,25 +166,23 @@ static inline const char *ops_submit(struct ops_fixture *f, enum task_kind kind,
 	}
 	tasks_show(task);
 	CU_ASSERT_EQUAL(engine_submit(&f->core->engine, task), 0);
-	return task->id;
+	snprintf(id.text, sizeof(id.text), "%s", task->id);
+	return id;
 }
-
-/* The id must not point into a task that a restart frees. */
-struct ops_id {
-	char text[37];
-};
 
 static inline struct ops_id ops_order(struct ops_fixture *f, enum task_kind kind, const char *uuid)
 {
-	struct ops_id id;
-
-	snprintf(id.text, sizeof(id.text), "%s", ops_submit(f, kind, uuid, 60, false, false));
-	return id;
+	return ops_submit(f, kind, uuid, 60, false, false);
 }
 
 static inline const struct task *ops_task(struct ops_fixture *f, struct ops_id id)
 {
-	static const struct task none = { .state = -1, .message = (char *)"", .step = (char *)"" };
+	static const struct task none = {
+		.state = -1,
+		.client = (char *)"",
+		.message = (char *)"",
+		.step = (char *)"",
+	};
 	struct task *task = map_get_str(&f->core->tasks.by_id, id.text);
 
 	return task ? task : &none;
@@ -194,6 +198,28 @@ static inline bool ops_is_ended(struct ops_fixture *f, struct ops_id id)
 	int state = ops_state(f, id);
 
 	return state == TASK_DONE || state == TASK_FAILED || state == TASK_CANCELLED;
+}
+
+/* Run the loop until the task has ended, and with that state. */
+#define RUN_TO_END(f, id, want)                          \
+	do {                                             \
+		WAIT(f, ops_is_ended(f, id));            \
+		CU_ASSERT_EQUAL(ops_state(f, id), want); \
+	} while (0)
+
+/* Until it runs. */
+static inline void ops_power_on(struct ops_fixture *f, const char *uuid)
+{
+	struct ops_id id = ops_order(f, TASK_START, uuid);
+
+	RUN_TO_END(f, id, TASK_DONE);
+}
+
+/* TASK_SHUTDOWN or TASK_REBOOT of UUID_A. */
+static inline struct ops_id ops_shut_down(struct ops_fixture *f, enum task_kind kind,
+					  uint32_t timeout_s, bool is_forced)
+{
+	return ops_submit(f, kind, UUID_A, timeout_s, is_forced, false);
 }
 
 /* What is published of a VM. */

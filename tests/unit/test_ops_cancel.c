@@ -5,24 +5,6 @@
 #include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
-static void start(struct ops_fixture *f, const char *uuid)
-{
-	struct ops_id id = ops_order(f, TASK_START, uuid);
-
-	WAIT(f, ops_is_ended(f, id));
-	CU_ASSERT_EQUAL(ops_state(f, id), TASK_DONE);
-}
-
-static struct ops_id shut_down(struct ops_fixture *f, enum task_kind kind, uint32_t timeout_s,
-			       bool is_forced)
-{
-	struct ops_id id;
-
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(f, kind, UUID_A, timeout_s, is_forced, false));
-	return id;
-}
-
 static void cancel(struct ops_fixture *f, struct ops_id id)
 {
 	struct task *task = map_get_str(&f->core->tasks.by_id, id.text);
@@ -81,8 +63,7 @@ static void test_cancel__cancel_that_comes_too_late_is_done(void)
 	WAIT(&f, f.host.n_cancels == 1);
 	CU_ASSERT(!ops_is_ended(&f, id));
 	CU_ASSERT(fakehost_release(&f.host));
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 }
 
 static void test_cancel__cancels_waiting_for_a_guest(void)
@@ -91,9 +72,9 @@ static void test_cancel__cancels_waiting_for_a_guest(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_guest_deaf = true;
-	id = shut_down(&f, TASK_REBOOT, 60, true);
+	id = ops_shut_down(&f, TASK_REBOOT, 60, true);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
 	cancel(&f, id);
 	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_CANCELLED);
@@ -107,7 +88,7 @@ static void test_cancel__destroy_cannot_be_cancelled(void)
 	const char *why;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_holding = true;
 	id = ops_order(&f, TASK_DESTROY, UUID_A);
 	WAIT(&f, fakehost_worker(&f.host));
@@ -122,9 +103,9 @@ static void test_cancel__destroy_overtakes(void)
 	struct ops_id a, b, c;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_guest_deaf = true;
-	a = shut_down(&f, TASK_SHUTDOWN, 3600, false);
+	a = ops_shut_down(&f, TASK_SHUTDOWN, 3600, false);
 	b = ops_order(&f, TASK_START, UUID_A);
 	WAIT(&f, ops_has_step(&f, a, "waiting for the guest"));
 	c = ops_order(&f, TASK_DESTROY, UUID_A);
@@ -132,8 +113,7 @@ static void test_cancel__destroy_overtakes(void)
 	CU_ASSERT_EQUAL(ops_task(&f, a)->code, CODE_ABORTED);
 	CU_ASSERT(ops_has_message(&f, a, "overtaken by the destroy"));
 	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_CANCELLED);
-	WAIT(&f, ops_is_ended(&f, c));
-	CU_ASSERT_EQUAL(ops_state(&f, c), TASK_DONE);
+	RUN_TO_END(&f, c, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
@@ -151,11 +131,9 @@ static void test_cancel__destroy_does_not_wait_for_ever(void)
 	f.host.is_holding = false;
 	b = ops_order(&f, TASK_DESTROY, UUID_A);
 	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_RUNNING);
-	WAIT(&f, ops_is_ended(&f, a));
-	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_CANCELLED);
+	RUN_TO_END(&f, a, TASK_CANCELLED);
 	CU_ASSERT_EQUAL(f.host.n_cancels, 1);
-	WAIT(&f, ops_is_ended(&f, b));
-	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	RUN_TO_END(&f, b, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
@@ -165,7 +143,7 @@ static void test_cancel__destroys_do_not_overtake_each_other(void)
 	struct ops_id a, b;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_holding = true;
 	a = ops_order(&f, TASK_DESTROY, UUID_A);
 	WAIT(&f, fakehost_worker(&f.host));
@@ -184,7 +162,7 @@ static void test_cancel__destroy_comes_before_policy(void)
 	struct ops_id a, b;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_not_spawning = true;
 	a = ops_order(&f, TASK_PAUSE, UUID_A);
 	WAIT(&f, f.host.n_spawn_requests == 2);
@@ -193,8 +171,7 @@ static void test_cancel__destroy_comes_before_policy(void)
 	f.host.is_not_spawning = false;
 	b = ops_order(&f, TASK_DESTROY, UUID_A);
 	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_CANCELLED);
-	WAIT(&f, ops_is_ended(&f, b));
-	CU_ASSERT_EQUAL(ops_state(&f, b), TASK_DONE);
+	RUN_TO_END(&f, b, TASK_DONE);
 	ops_run_for(&f, 50);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
@@ -207,7 +184,7 @@ static void test_cancel__overtaken_reboot_does_not_create(void)
 	struct ops_id a, b;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	a = ops_order(&f, TASK_REBOOT, UUID_A);
 	WAIT(&f, f.host.n_asks == 1);
 	f.host.is_holding = true;

@@ -15,8 +15,7 @@ static void test_engine__starts(void)
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 	id = ops_order(&f, TASK_START, UUID_A);
 	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_PENDING);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->domid, 1);
 	CU_ASSERT(ops_task(&f, id)->progress == 1.0);
 	CU_ASSERT(ops_task(&f, id)->started_ns > 0 && ops_task(&f, id)->finished_ns > 0);
@@ -33,19 +32,9 @@ static void test_engine__starts_paused(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	id = ops_submit(&f, TASK_START, UUID_A, 0, false, true);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_PAUSED);
-}
-
-static void start(struct ops_fixture *f, const char *uuid)
-{
-	struct ops_id id = ops_order(f, TASK_START, uuid);
-
-	WAIT(f, ops_is_ended(f, id));
-	CU_ASSERT_EQUAL(ops_state(f, id), TASK_DONE);
 }
 
 static void test_engine__refuses_a_second_start(void)
@@ -71,28 +60,16 @@ static void test_engine__shuts_down(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->domid, -1);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 	CU_ASSERT_EQUAL(f.host.n_asks, 1);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 	id = ops_order(&f, TASK_SHUTDOWN, UUID_A); /* is halted: that is what was wanted */
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_asks, 1);
-}
-
-static struct ops_id shut_down(struct ops_fixture *f, enum task_kind kind, uint32_t timeout_s,
-			       bool is_forced)
-{
-	struct ops_id id;
-
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(f, kind, UUID_A, timeout_s, is_forced, false));
-	return id;
 }
 
 static void test_engine__gives_deaf_guests_up(void)
@@ -101,18 +78,16 @@ static void test_engine__gives_deaf_guests_up(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_guest_deaf = true;
-	id = shut_down(&f, TASK_SHUTDOWN, 1, false);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_FAILED);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, false);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_DEADLINE_EXCEEDED);
 	CU_ASSERT(ops_has_message(&f, id, "did not end within 1 s"));
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
 
-	id = shut_down(&f, TASK_SHUTDOWN, 1, true);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, true);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
@@ -122,20 +97,19 @@ static void test_engine__gives_up_when_not_even_acknowledged(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_holding = true;
-	id = shut_down(&f, TASK_SHUTDOWN, 1, false);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, false);
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_DEADLINE_EXCEEDED);
 	CU_ASSERT_EQUAL(f.host.n_cancels, 1);
 
 	f.host.is_worker_stubborn = true; /* nor does the worker stop */
-	id = shut_down(&f, TASK_SHUTDOWN, 1, true);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, true);
 	WAIT(&f, f.host.n_destroys == 1);
 	while (fakehost_release(&f.host)) {
 	}
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
@@ -146,9 +120,9 @@ static void test_engine__asks_again_when_asking_fails(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_worker_dying = true;
-	id = shut_down(&f, TASK_SHUTDOWN, 60, true);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, true);
 	WAIT(&f, f.host.n_asks >= 2);
 	f.host.is_worker_dying = false;
 	f.host.has_no_workers = true;
@@ -160,8 +134,7 @@ static void test_engine__asks_again_when_asking_fails(void)
 	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_RUNNING);
 	WAIT(&f, f.core->engine.asking.n == 0); /* the pause holds no place */
 	f.host.fail_code = 0;
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
 
@@ -172,9 +145,9 @@ static void test_engine__asking_that_fails_lasts_its_time(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.fail_code = CODE_INTERNAL;
-	id = shut_down(&f, TASK_SHUTDOWN, 1, false);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, false);
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT(clock_boot_ns() - began_ns >= NSEC_PER_SEC);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_DEADLINE_EXCEEDED);
@@ -189,21 +162,20 @@ static void test_engine__guest_that_does_not_listen(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.fail_code = CODE_FAILED_PRECONDITION;
-	id = shut_down(&f, TASK_SHUTDOWN, 3600, false);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 3600, false);
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_FAILED_PRECONDITION);
 
 	f.host.is_holding = true;
-	id = shut_down(&f, TASK_SHUTDOWN, 3600, true);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 3600, true);
 	WAIT(&f, fakehost_worker(&f.host));
 	CU_ASSERT(fakehost_release(&f.host));
 	f.host.fail_code = 0;
 	WAIT(&f, f.host.n_destroys == 1);
 	CU_ASSERT(fakehost_release(&f.host));
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 }
 
 static void test_engine__preserves_when_told_so(void)
@@ -214,10 +186,9 @@ static void test_engine__preserves_when_told_so(void)
 
 	c->on_poweroff = ACTION_PRESERVE;
 	ops_define(&f, c);
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_SHUTDOWN);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
 	id = ops_order(&f, TASK_START, UUID_A);
@@ -231,10 +202,9 @@ static void test_engine__reboots(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	id = ops_order(&f, TASK_REBOOT, UUID_A);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
 	CU_ASSERT_EQUAL(f.host.n_asks, 1);
@@ -249,19 +219,18 @@ static void test_engine__creates_when_the_old_one_is_gone(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_destroy_slow = true;
 	f.core->engine.waits.dying_ms = 60000;
-	id = shut_down(&f, TASK_REBOOT, 60, false);
+	id = ops_shut_down(&f, TASK_REBOOT, 60, false);
 	WAIT(&f, ops_has_step(&f, id, "waiting for domain 1 to be gone"));
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
 	fakehost_remove(&f.host, 1);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
 
 	f.core->engine.waits.dying_ms = 100;
-	id = shut_down(&f, TASK_REBOOT, 60, false);
+	id = ops_shut_down(&f, TASK_REBOOT, 60, false);
 	WAIT(&f, ops_is_ended(&f, id));
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_FAILED_PRECONDITION);
 	CU_ASSERT(ops_has_message(&f, id, "domain 2 of the VM was destroyed but is still dying"));
@@ -285,12 +254,11 @@ static void test_engine__pauses_and_unpauses(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_silent = true;		  /* nothing tells of it: ops has to ask */
 	for (int round = 0; round < 2; round++) { /* the second time is no work */
 		id = ops_order(&f, TASK_PAUSE, UUID_A);
-		WAIT(&f, ops_is_ended(&f, id));
-		CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+		RUN_TO_END(&f, id, TASK_DONE);
 		CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_PAUSED);
 	}
 	CU_ASSERT_EQUAL(f.host.n_acts, 1);
@@ -309,9 +277,8 @@ static void test_engine__forced_shutdown_of_a_paused_vm_destroys(void)
 	struct ops_id id;
 
 	WAIT(&f, vms_get(&f.core->vms, UUID_A));
-	id = shut_down(&f, TASK_SHUTDOWN, 60, true);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, true);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT(!f.host.domains[domid].exists);
 	CU_ASSERT_EQUAL(f.host.n_asks, 0);
 }
@@ -322,11 +289,10 @@ static void test_engine__destroys(void)
 	struct ops_id id;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	for (int round = 0; round < 2; round++) { /* the second time is no work */
 		id = ops_order(&f, TASK_DESTROY, UUID_A);
-		WAIT(&f, ops_is_ended(&f, id));
-		CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+		RUN_TO_END(&f, id, TASK_DONE);
 		CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 	}
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
@@ -358,8 +324,7 @@ static void test_engine__unmanaged_are_controlled_but_not_kept(void)
 
 	WAIT(&f, vms_get(&f.core->vms, UUID_A));
 	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 0); /* whoever made it has to */
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_SHUTDOWN);
 	id = ops_order(&f, TASK_DESTROY, UUID_A);
@@ -405,7 +370,7 @@ static void test_engine__failure_has_the_log(void)
 	WAIT(&f, f.host.n_resyncs > 0);
 
 	f.host.fail_code = 0;
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->last_error, "");
 }
 
@@ -453,8 +418,7 @@ static void test_engine__waits_for_the_host(void)
 	id = ops_order(&f, TASK_START, UUID_A);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the host process"));
 	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 }
 
 static void test_engine__gives_an_absent_host_up(void)
@@ -505,8 +469,7 @@ static void test_engine__worker_survives_the_host_link(void)
 	fakehost_hang_up(&f.host);
 	WAIT(&f, !f.core->host.is_connected);
 	CU_ASSERT(fakehost_release(&f.host));
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_RUNNING);
 }
@@ -568,8 +531,7 @@ static void test_engine__different_vms_in_parallel_but_bounded(void)
 		fakehost_release(&f.host);
 	}
 	for (int i = 0; i < N; i++) {
-		WAIT(&f, ops_is_ended(&f, ids[i]));
-		CU_ASSERT_EQUAL(ops_state(&f, ids[i]), TASK_DONE);
+		RUN_TO_END(&f, ids[i], TASK_DONE);
 	}
 	CU_ASSERT_EQUAL(f.host.n_max_at_work, 4);
 	CU_ASSERT_EQUAL(f.core->engine.acting.n, 0);
@@ -586,16 +548,14 @@ static void test_engine__guests_ending_hold_no_places(void)
 	WAIT(&f, f.core->host.is_connected);
 	ops_define(&f, ops_config(UUID_A, "web"));
 	ops_define(&f, ops_config(UUID_B, "db"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_guest_deaf = true;
-	shutdown = shut_down(&f, TASK_SHUTDOWN, 60, false);
+	shutdown = ops_shut_down(&f, TASK_SHUTDOWN, 60, false);
 	WAIT(&f, ops_has_step(&f, shutdown, "waiting for the guest"));
 	other = ops_order(&f, TASK_START, UUID_B);
-	WAIT(&f, ops_is_ended(&f, other));
-	CU_ASSERT_EQUAL(ops_state(&f, other), TASK_DONE);
+	RUN_TO_END(&f, other, TASK_DONE);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
-	WAIT(&f, ops_is_ended(&f, shutdown));
-	CU_ASSERT_EQUAL(ops_state(&f, shutdown), TASK_DONE);
+	RUN_TO_END(&f, shutdown, TASK_DONE);
 }
 
 /* The guests do not even acknowledge: their workers wait for a minute. */
@@ -618,14 +578,12 @@ static void test_engine__deaf_guests_delay_nobody(void)
 	f.host.is_ask_holding = true;
 	for (int i = 0; i < N; i++) {
 		many_uuid(i, uuid);
-		snprintf(asked[i].text, sizeof(asked[i].text), "%s",
-			 ops_submit(&f, TASK_SHUTDOWN, uuid, 3600, false, false));
+		asked[i] = ops_submit(&f, TASK_SHUTDOWN, uuid, 3600, false, false);
 	}
 	WAIT(&f, f.host.n_asks == OPS_ASKING_MAX);
 	ops_define(&f, ops_config(UUID_B, "db"));
 	other = ops_order(&f, TASK_START, UUID_B);
-	WAIT(&f, ops_is_ended(&f, other));
-	CU_ASSERT_EQUAL(ops_state(&f, other), TASK_DONE);
+	RUN_TO_END(&f, other, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_asks, OPS_ASKING_MAX); /* the others wait in line for that ... */
 	CU_ASSERT(ops_has_step(&f, asked[N - 1], "waiting for other operations"));
 	CU_ASSERT_EQUAL(ops_task(&f, asked[N - 1])->until_ns, 0); /* ... and their time does, too */
@@ -635,8 +593,7 @@ static void test_engine__deaf_guests_delay_nobody(void)
 		fakehost_release(&f.host);
 	}
 	for (int i = 0; i < N; i++) {
-		WAIT(&f, ops_is_ended(&f, asked[i]));
-		CU_ASSERT_EQUAL(ops_state(&f, asked[i]), TASK_DONE);
+		RUN_TO_END(&f, asked[i], TASK_DONE);
 	}
 	CU_ASSERT_EQUAL(f.host.n_asks, N);
 	CU_ASSERT_EQUAL(f.core->engine.asking.n, 0);
@@ -707,8 +664,7 @@ static void test_engine__waits_for_memory_being_freed(void)
 	WAIT(&f, ops_has_step(&f, id, "waiting for memory"));
 	fakehost_sample(&f.host, 40000); /* not yet */
 	fakehost_sample(&f.host, 70000);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 }
 
 static void test_engine__two_creates_do_not_share_memory(void)
@@ -727,8 +683,7 @@ static void test_engine__two_creates_do_not_share_memory(void)
 	CU_ASSERT_EQUAL(ops_task(&f, b)->code, CODE_RESOURCE_EXHAUSTED);
 	CU_ASSERT(ops_has_message(&f, b, "33440 KiB are free"));
 	CU_ASSERT(fakehost_release(&f.host));
-	WAIT(&f, ops_is_ended(&f, a));
-	CU_ASSERT_EQUAL(ops_state(&f, a), TASK_DONE);
+	RUN_TO_END(&f, a, TASK_DONE);
 	CU_ASSERT_EQUAL(memory_available(&f.core->memory), 33440); /* until the next sample */
 	fakehost_sample(&f.host, 40000);
 	WAIT(&f, memory_available(&f.core->memory) == 40000);
@@ -743,7 +698,7 @@ static void test_host__samples_get_names(void)
 	Xenmesh__V1__HostSample *copy;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	fakehost_sample(&f.host, 12345);
 	WAIT(&f, topics_get(&f.topics, "host/sample")->event);
 	sample = topics_get(&f.topics, "host/sample")->event->host_sample;

@@ -7,14 +7,6 @@
 #include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
-static void start(struct ops_fixture *f, const char *uuid)
-{
-	struct ops_id id = ops_order(f, TASK_START, uuid);
-
-	WAIT(f, ops_is_ended(f, id));
-	CU_ASSERT_EQUAL(ops_state(f, id), TASK_DONE);
-}
-
 /* ---- policy ---- */
 
 static void age(struct ops_fixture *f, uint32_t domid, uint64_t seconds)
@@ -32,7 +24,7 @@ static void test_engine__follows_on_poweroff(void)
 	WITH_OPS(f);
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
@@ -44,7 +36,7 @@ static void test_engine__follows_on_reboot(void)
 	WITH_OPS(f);
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	age(&f, 1, 60);
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
 	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
@@ -63,7 +55,7 @@ static void test_engine__breaks_a_boot_loop(void)
 
 	c->on_crash = ACTION_RESTART;
 	ops_define(&f, c);
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	age(&f, 1, 121);
 	fakehost_end_guest(&f.host, 1, REASON_CRASH);
 	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
@@ -80,7 +72,7 @@ static void test_engine__delay_outlives_a_restart(void)
 	uint64_t began_ns;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.core->engine.waits.reboot_delay_ms = 1500;
 	began_ns = clock_boot_ns();
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
@@ -105,7 +97,7 @@ static void test_engine__reason_outlives_a_restart(void)
 
 	c->on_crash = ACTION_RESTART;
 	ops_define(&f, c);
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.is_holding = true;
 	fakehost_end_guest(&f.host, 1, REASON_CRASH);
 	WAIT(&f, fakehost_worker(&f.host));
@@ -126,7 +118,7 @@ static void test_engine__ignores_unmanaged_and_suspended(void)
 
 	fakehost_add(&f.host, UUID_B, "xl", POWER_RUNNING);
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	fakehost_end_guest(&f.host, 1, REASON_CRASH);	/* the unmanaged one */
 	fakehost_end_guest(&f.host, 2, REASON_SUSPEND); /* ours */
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_SHUTDOWN);
@@ -143,13 +135,13 @@ static void test_engine__late_shutdown_is_not_restarted(void)
 
 	c->on_poweroff = ACTION_RESTART;
 	ops_define(&f, c);
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	vms_get(&f.core->vms, UUID_A)->desired = STORE_DESIRED_HALTED;
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
 	vms_get(&f.core->vms, UUID_A)->desired = STORE_DESIRED_RUNNING;
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	fakehost_end_guest(&f.host, 2, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->domid == 3);
 }
@@ -159,7 +151,7 @@ static void test_engine__policy_does_not_hammer(void)
 	WITH_OPS(f);
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	f.host.fail_code = CODE_INTERNAL;
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->last_error[0]);
@@ -174,11 +166,11 @@ static void test_engine__policy_knows_a_successor(void)
 	WITH_OPS(f);
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
 	f.host.next_domid = 1;
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 1);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
@@ -190,7 +182,7 @@ static void test_engine__missed_shutdowns_are_caught_up(void)
 	WITH_OPS(f);
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	fakehost_hang_up(&f.host);
 	WAIT(&f, !f.core->host.is_connected);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
@@ -218,7 +210,7 @@ static void test_engine__policy_needs_no_journal(void)
 	sqlite3 *other;
 
 	ops_define(&f, ops_config(UUID_A, "web"));
-	start(&f, UUID_A);
+	ops_power_on(&f, UUID_A);
 	other = lock_store(&f);
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
 	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !ops_vm(&f, UUID_A)->task[0]);
@@ -239,8 +231,7 @@ static void test_engine__waits_for_the_journal_not_for_ever(void)
 	ops_define(&f, ops_config(UUID_A, "web"));
 	id = ops_order(&f, TASK_START, UUID_A);
 	other = lock_store(&f);
-	WAIT(&f, ops_is_ended(&f, id));
-	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_FAILED);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNAVAILABLE);
 	CU_ASSERT(ops_has_message(&f, id, "the journal cannot be written: the store"));
 	CU_ASSERT_EQUAL(f.host.n_spawned, 1);

@@ -5,26 +5,10 @@
 #include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
-static struct ops_id order(struct ops_fixture *f, enum task_kind kind, uint32_t timeout_s,
-			   bool is_forced)
-{
-	struct ops_id id;
-
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(f, kind, UUID_A, timeout_s, is_forced, false));
-	return id;
-}
-
-static void run_to_end(struct ops_fixture *f, struct ops_id id, int state)
-{
-	WAIT(f, ops_is_ended(f, id));
-	CU_ASSERT_EQUAL(ops_state(f, id), state);
-}
-
 static void define_and_start(struct ops_fixture *f)
 {
 	ops_define(f, ops_config(UUID_A, "web"));
-	run_to_end(f, ops_order(f, TASK_START, UUID_A), TASK_DONE);
+	ops_power_on(f, UUID_A);
 }
 
 /* An order is given to a worker, which holds; ops ends. */
@@ -33,10 +17,25 @@ static struct ops_id stop_at_worker(struct ops_fixture *f, enum task_kind kind)
 	struct ops_id id;
 
 	f->host.is_holding = true;
-	id = order(f, kind, 60, false);
+	id = ops_order(f, kind, UUID_A);
 	WAIT(f, fakehost_worker(&f->host));
 	ops_stop(f);
 	f->host.is_holding = false;
+	return id;
+}
+
+/* ops ends while a worker starts the VM paused, and comes back; the host goes on holding. */
+static struct ops_id restart_while_starting_paused(struct ops_fixture *f)
+{
+	struct ops_id id;
+
+	ops_define(f, ops_config(UUID_A, "web"));
+	f->host.is_holding = true;
+	id = ops_submit(f, TASK_START, UUID_A, 0, false, true);
+	WAIT(f, fakehost_worker(&f->host));
+	ops_stop(f);
+	CU_ASSERT(fakehost_release(&f->host));
+	ops_start(f);
 	return id;
 }
 
@@ -47,9 +46,9 @@ static void test_recover__definitions_and_ended_tasks_stay(void)
 
 	define_and_start(&f);
 	done = ops_order(&f, TASK_PAUSE, UUID_A);
-	run_to_end(&f, done, TASK_DONE);
+	RUN_TO_END(&f, done, TASK_DONE);
 	failed = ops_order(&f, TASK_START, UUID_A);
-	run_to_end(&f, failed, TASK_FAILED);
+	RUN_TO_END(&f, failed, TASK_FAILED);
 	ops_stop(&f);
 	ops_start(&f);
 	CU_ASSERT_EQUAL(ops_state(&f, done), TASK_DONE);
@@ -78,7 +77,7 @@ static void test_recover__queued_is_executed_once(void)
 	f.host.is_holding = false;
 	CU_ASSERT(fakehost_release(&f.host)); /* the worker goes on by itself */
 	ops_start(&f);
-	run_to_end(&f, second, TASK_DONE);
+	RUN_TO_END(&f, second, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_state(&f, first), TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_PAUSED);
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
@@ -104,7 +103,7 @@ static void test_recover__not_yet_given_to_a_worker_is_begun(void)
 	ops_stop(&f);
 	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
 }
 
@@ -117,7 +116,7 @@ static void test_recover__start_that_worked(void)
 	id = stop_at_worker(&f, TASK_START);
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->domid, 1);
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
 }
@@ -133,7 +132,7 @@ static void test_recover__start_whose_worker_still_works(void)
 	WAIT(&f, ops_has_step(&f, id, "looking at the host"));
 	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->task, id.text);
 	CU_ASSERT(fakehost_release(&f.host));
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_creates, 1);
 }
 
@@ -145,7 +144,7 @@ static void test_recover__start_that_was_lost(void)
 	ops_define(&f, ops_config(UUID_A, "web"));
 	id = stop_at_worker(&f, TASK_START);
 	ops_start(&f);
-	run_to_end(&f, id, TASK_FAILED);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_ABORTED);
 	CU_ASSERT(ops_has_message(&f, id,
 				  "ops was restarted while the domain was being created, "
@@ -163,7 +162,7 @@ static void test_recover__start_that_stays_half_way(void)
 	id = stop_at_worker(&f, TASK_START);
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
-	run_to_end(&f, id, TASK_FAILED);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_ABORTED);
 	CU_ASSERT(ops_has_message(&f, id, "it is half built; destroy it"));
 }
@@ -179,7 +178,7 @@ static void test_recover__start_that_stays_paused(void)
 	id = stop_at_worker(&f, TASK_START);
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
-	run_to_end(&f, id, TASK_FAILED);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT(ops_has_message(&f, id, "complete but still paused; unpause it"));
 }
 
@@ -189,15 +188,9 @@ static void test_recover__start_paused_that_stays_half_way(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	f.host.is_holding = f.host.is_create_paused = true;
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
-	WAIT(&f, fakehost_worker(&f.host));
-	ops_stop(&f);
-	CU_ASSERT(fakehost_release(&f.host));
-	ops_start(&f);
-	run_to_end(&f, id, TASK_FAILED);
+	f.host.is_create_paused = true;
+	id = restart_while_starting_paused(&f);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_ABORTED);
 	CU_ASSERT(ops_has_message(&f, id, "it is half built; destroy it"));
 }
@@ -208,21 +201,15 @@ static void test_recover__start_paused_is_done_with_its_mark(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	f.host.is_holding = f.host.is_create_paused = true;
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
-	WAIT(&f, fakehost_worker(&f.host));
-	ops_stop(&f);
-	CU_ASSERT(fakehost_release(&f.host));
-	ops_start(&f);
+	f.host.is_create_paused = true;
+	id = restart_while_starting_paused(&f);
 	f.core->engine.waits.recover_half_ms = 15000;
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_PAUSED);
 	ops_run_for(&f, 200);
 	CU_ASSERT_EQUAL(ops_state(&f, id), TASK_RUNNING);
 	f.host.domains[1].is_complete = true;
 	fakehost_tell(&f.host, 1);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 }
 
 static void test_recover__start_paused(void)
@@ -230,15 +217,8 @@ static void test_recover__start_paused(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	f.host.is_holding = true;
-	snprintf(id.text, sizeof(id.text), "%s",
-		 ops_submit(&f, TASK_START, UUID_A, 0, false, true));
-	WAIT(&f, fakehost_worker(&f.host));
-	ops_stop(&f);
-	CU_ASSERT(fakehost_release(&f.host));
-	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	id = restart_while_starting_paused(&f);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_PAUSED);
 }
 
@@ -249,13 +229,13 @@ static void test_recover__shutdown_goes_on(void)
 
 	define_and_start(&f);
 	f.host.is_guest_deaf = true;
-	id = order(&f, TASK_SHUTDOWN, 60, false);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, false);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
 	ops_stop(&f);
 	ops_start(&f);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_asks, 1); /* not asked again */
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
@@ -268,7 +248,7 @@ static void test_recover__asks_again_when_it_is_not_known(void)
 	define_and_start(&f);
 	id = stop_at_worker(&f, TASK_REBOOT); /* and the worker never comes to it */
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_asks, 2);
 	CU_ASSERT_EQUAL(f.host.n_creates, 2);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
@@ -281,12 +261,12 @@ static void test_recover__shutdown_that_happened_meanwhile(void)
 
 	define_and_start(&f);
 	f.host.is_guest_deaf = true;
-	id = order(&f, TASK_SHUTDOWN, 60, false);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, false);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
 	ops_stop(&f);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1); /* by this task, not by policy */
 	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
@@ -299,11 +279,11 @@ static void test_recover__shutdown_keeps_its_time(void)
 
 	define_and_start(&f);
 	f.host.is_guest_deaf = true;
-	id = order(&f, TASK_SHUTDOWN, 1, true);
+	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, true);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
 	ops_stop(&f);
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE); /* by force */
+	RUN_TO_END(&f, id, TASK_DONE); /* by force */
 	CU_ASSERT_EQUAL(f.host.n_asks, 1);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
@@ -317,7 +297,7 @@ static void test_recover__destroy_that_worked(void)
 	id = stop_at_worker(&f, TASK_DESTROY);
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
 
@@ -329,7 +309,7 @@ static void test_recover__destroy_is_done_again(void)
 	define_and_start(&f);
 	id = stop_at_worker(&f, TASK_DESTROY); /* and the worker never comes to it */
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 2);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
@@ -344,7 +324,7 @@ static void test_recover__destroy_does_not_hit_a_successor(void)
 	CU_ASSERT(fakehost_release(&f.host));
 	fakehost_add(&f.host, UUID_A, "web", POWER_RUNNING); /* somebody started it anew */
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	ops_run_for(&f, 50);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
@@ -356,7 +336,7 @@ static void test_recover__reboot_between_destroy_and_create(void)
 	struct ops_id id;
 
 	define_and_start(&f);
-	id = order(&f, TASK_REBOOT, 60, false);
+	id = ops_shut_down(&f, TASK_REBOOT, 60, false);
 	WAIT(&f, f.host.n_asks == 1);
 	f.host.is_holding = true;
 	WAIT(&f, f.host.n_destroys == 1);
@@ -364,7 +344,7 @@ static void test_recover__reboot_between_destroy_and_create(void)
 	f.host.is_holding = false;
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(f.host.n_creates, 2);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
@@ -378,14 +358,14 @@ static void test_recover__pause(void)
 	define_and_start(&f);
 	id = stop_at_worker(&f, TASK_PAUSE);
 	ops_start(&f);
-	run_to_end(&f, id, TASK_FAILED);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_ABORTED);
 	CU_ASSERT(fakehost_release(&f.host));
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_PAUSED);
 	id = stop_at_worker(&f, TASK_UNPAUSE);
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 }
 
 static void test_recover__without_a_host(void)
@@ -398,7 +378,7 @@ static void test_recover__without_a_host(void)
 	fakehost_hang_up(&f.host);
 	ops_start(&f);
 	f.core->engine.waits.host_ms = 100;
-	run_to_end(&f, id, TASK_FAILED);
+	RUN_TO_END(&f, id, TASK_FAILED);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->code, CODE_UNKNOWN);
 }
 
@@ -412,7 +392,7 @@ static void test_recover__operation_on_a_vanished_vm(void)
 	id = stop_at_worker(&f, TASK_PAUSE);
 	fakehost_remove(&f.host, domid);
 	ops_start(&f);
-	run_to_end(&f, id, TASK_DONE); /* nothing is there to be paused any more */
+	RUN_TO_END(&f, id, TASK_DONE); /* nothing is there to be paused any more */
 	CU_ASSERT_PTR_NULL(vms_get(&f.core->vms, UUID_A));
 }
 
@@ -429,7 +409,7 @@ static void test_recover__destroy_overtakes_the_undecided(void)
 	WAIT(&f, ops_has_step(&f, start, "looking at the host"));
 	destroy = ops_order(&f, TASK_DESTROY, UUID_A);
 	CU_ASSERT_EQUAL(ops_state(&f, start), TASK_CANCELLED);
-	run_to_end(&f, destroy, TASK_DONE);
+	RUN_TO_END(&f, destroy, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
@@ -442,14 +422,14 @@ static void test_recover__destroy_overtakes_again(void)
 	define_and_start(&f);
 	f.host.is_guest_deaf = f.host.is_worker_stubborn = true;
 	f.host.is_holding = true;
-	ask = order(&f, TASK_SHUTDOWN, 3600, false);
+	ask = ops_shut_down(&f, TASK_SHUTDOWN, 3600, false);
 	WAIT(&f, fakehost_worker(&f.host));
 	destroy = ops_order(&f, TASK_DESTROY, UUID_A);
 	CU_ASSERT_EQUAL(ops_state(&f, ask), TASK_RUNNING);
 	ops_stop(&f);
 	f.host.is_holding = false;
 	ops_start(&f);
-	run_to_end(&f, destroy, TASK_DONE);
+	RUN_TO_END(&f, destroy, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_state(&f, ask), TASK_CANCELLED);
 	CU_ASSERT(ops_has_message(&f, ask, "overtaken by the destroy"));
 	CU_ASSERT_EQUAL(f.host.n_asks, 1);
@@ -485,7 +465,7 @@ static void test_recover__unreadable_rows_are_left_out(void)
 
 	define_and_start(&f);
 	id = ops_order(&f, TASK_PAUSE, UUID_A);
-	run_to_end(&f, id, TASK_DONE);
+	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(store_task_put(f.core->store, &junk), 0);
 	CU_ASSERT_EQUAL(store_vm_put(f.core->store, UUID_B, "\xff\xff", 2, 0), 0);
 	CU_ASSERT_EQUAL(store_vm_put(f.core->store, "not a uuid", "", 0, 0), 0);
