@@ -85,6 +85,27 @@ static int end_open(struct end *e, const struct bus_engine *engine, const struct
 	return engine->open(&e->socket, loop, kind, &options, &handler, e);
 }
 
+/* A server (BUS_REP, BUS_PUB) that listens. */
+static void end_listen(struct end *e, const struct suite_pair *pair, const struct fixture *f,
+		       enum bus_kind kind)
+{
+	CU_ASSERT_EQUAL(end_open(e, pair->server, f, kind), 0);
+	CU_ASSERT_EQUAL(e->engine->listen(e->socket, f->url), 0);
+}
+
+static void end_echo(struct end *e, const struct suite_pair *pair, const struct fixture *f)
+{
+	end_listen(e, pair, f, BUS_REP);
+	e->echo = true;
+}
+
+/* A client (BUS_REQ) that dials. */
+static void end_dial(struct end *e, const struct bus_engine *client, const struct fixture *f)
+{
+	CU_ASSERT_EQUAL(end_open(e, client, f, BUS_REQ), 0);
+	CU_ASSERT_EQUAL(e->engine->dial(e->socket, f->dial_url), 0);
+}
+
 static void end_close(struct end *e)
 {
 	e->engine->close(e->socket);
@@ -178,8 +199,7 @@ static void assert_heals(struct fixture *f, const struct bus_engine *client)
 	uint64_t start = clock_boot_ns();
 	struct end req;
 
-	CU_ASSERT_EQUAL(end_open(&req, client, f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f->dial_url), 0);
+	end_dial(&req, client, f);
 	CU_ASSERT(round_trip(&req, "are you there", 3000));
 	printf("   answered after %llu ms\n",
 	       (unsigned long long)((clock_boot_ns() - start) / NSEC_PER_MSEC));
@@ -193,15 +213,12 @@ void suite_request_and_reply(const struct suite_pair *pair)
 	struct stat st;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	if (pair->server == &bus_engine_sp && pair->scheme == SP_IPC) {
 		CU_ASSERT_EQUAL(stat(f.path, &st), 0);
 		CU_ASSERT_EQUAL(st.st_mode & 0777, 0666);
 	}
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_dial(&req, pair->client, &f);
 	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 1, 2000));
 	CU_ASSERT(round_trip(&req, "hello", 2000));
 	CU_ASSERT_EQUAL(rep.peer.is_plain_tcp, pair->scheme == SP_TCP);
@@ -247,11 +264,8 @@ void suite_largest_message(const struct suite_pair *pair)
 	memset(text, 'm', sizeof(text) - 1);
 	text[MAX_MESSAGE + 1] = '\0';
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_echo(&rep, pair, &f);
+	end_dial(&req, pair->client, &f);
 	CU_ASSERT(round_trip(&req, text + 1, 4000));
 	CU_ASSERT_EQUAL(rep.n_messages, 1);
 	n_down = req.n_down;
@@ -278,8 +292,7 @@ void suite_publish(const struct suite_pair *pair)
 	struct end pub, sub = { .engine = pair->client };
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&pub, pair->server, &f, BUS_PUB), 0);
-	CU_ASSERT_EQUAL(pub.engine->listen(pub.socket, f.url), 0);
+	end_listen(&pub, pair, &f, BUS_PUB);
 	options.tls = f.client_tls;
 	CU_ASSERT_EQUAL(pair->client->open(&sub.socket, f.loop, BUS_SUB, &options, &handler, &sub),
 			0);
@@ -302,8 +315,7 @@ void suite_publish(const struct suite_pair *pair)
 	CU_ASSERT_STRING_EQUAL(sub.last, "vm/499");
 	end_close(&pub);
 	CU_ASSERT(bus_run_until(f.loop, &sub.n_down, 1, 2000));
-	CU_ASSERT_EQUAL(end_open(&pub, pair->server, &f, BUS_PUB), 0);
-	CU_ASSERT_EQUAL(pub.engine->listen(pub.socket, f.url), 0);
+	end_listen(&pub, pair, &f, BUS_PUB);
 	CU_ASSERT(bus_run_until(f.loop, &sub.n_up, 2, 5000));
 	end_close(&sub);
 	end_close(&pub);
@@ -319,8 +331,7 @@ void suite_nothing_is_sent_twice(const struct suite_pair *pair)
 	size_t n_seen;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_listen(&rep, pair, &f, BUS_REP);
 	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
 	CU_ASSERT_EQUAL(req.engine->send(req.socket, &route, "early", 5), -EAGAIN);
 	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
@@ -337,9 +348,7 @@ void suite_nothing_is_sent_twice(const struct suite_pair *pair)
 	CU_ASSERT(bus_run_until(f.loop, &req.n_down, 1, 2000));
 	CU_ASSERT(n_seen >= 1);
 	CU_ASSERT_EQUAL(req.engine->send(req.socket, &route, "x", 1), -EAGAIN);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 2, 5000));
 	CU_ASSERT(round_trip(&req, "new", 3000));
 	CU_ASSERT_EQUAL(rep.n_messages, 1);
@@ -355,11 +364,9 @@ void suite_close_in_callback(const struct suite_pair *pair)
 	struct end rep, req;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
+	end_listen(&rep, pair, &f, BUS_REP);
 	rep.close_in_callback = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_dial(&req, pair->client, &f);
 	CU_ASSERT(bus_run_until(f.loop, &req.n_up, 1, 2000));
 	for (int i = 0; i < 10; i++) {
 		struct bus_route route;
@@ -385,9 +392,7 @@ void suite_raw_peer(const struct suite_pair *pair)
 	int fd;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	fd = bus_raw_connect(f.path);
 	CU_ASSERT(bus_raw_handshake(f.loop, fd, SP_REQ));
 	CU_ASSERT(bus_raw_frame(fd, id, sizeof(id), "ping", 4));
@@ -427,9 +432,7 @@ void suite_hostile_bytes(const struct suite_pair *pair)
 	struct end rep, req;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		uint8_t answer[64];
 		int fd = bus_raw_connect(f.path);
@@ -443,8 +446,7 @@ void suite_hostile_bytes(const struct suite_pair *pair)
 		close(fd);
 	}
 	CU_ASSERT_EQUAL(rep.n_messages, 0);
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_dial(&req, pair->client, &f);
 	CU_ASSERT(round_trip(&req, "still there", 4000));
 	end_close(&req);
 	end_close(&rep);
@@ -460,11 +462,8 @@ void suite_bare_connects(const struct suite_pair *pair)
 	size_t n_fds;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
-	CU_ASSERT_EQUAL(end_open(&old, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(old.engine->dial(old.socket, f.dial_url), 0);
+	end_echo(&rep, pair, &f);
+	end_dial(&old, pair->client, &f);
 	CU_ASSERT(round_trip(&old, "before", 3000));
 	n_fds = count_fds();
 	for (int storm = 0; storm < 5; storm++) {
@@ -499,9 +498,7 @@ void suite_half_frames(const struct suite_pair *pair)
 	setrlimit(RLIMIT_NOFILE, &files);
 	CU_ASSERT(files.rlim_cur > 2500);
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		const uint8_t hello[8] = { 0, 'S', 'P', 0, 0, SP_REQ, 0, 0 };
 
@@ -529,9 +526,7 @@ void suite_lost_socket_file(const struct suite_pair *pair)
 	struct end rep;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	CU_ASSERT_EQUAL(unlink(f.path), 0);
 	assert_heals(&f, pair->client);
 	end_close(&rep);
@@ -565,8 +560,7 @@ void suite_addresses(const struct suite_pair *pair)
 	/* A live one is not, and stays unharmed. */
 	CU_ASSERT_EQUAL(second.engine->listen(second.socket, f.url), -EADDRINUSE);
 	end_close(&second);
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_dial(&req, pair->client, &f);
 	CU_ASSERT(round_trip(&req, "unharmed", 1000));
 	/* What is not a socket is left alone. */
 	CU_ASSERT_EQUAL(end_open(&second, pair->server, &f, BUS_REP), 0);
@@ -595,13 +589,10 @@ void suite_server_comes_later(const struct suite_pair *pair)
 	struct end rep, req;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_dial(&req, pair->client, &f);
 	bus_run_for(f.loop, 300);
 	CU_ASSERT_EQUAL(req.n_up, 0);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	CU_ASSERT(round_trip(&req, "late", 3000));
 	end_close(&rep);
 	end_close(&req);
@@ -618,9 +609,7 @@ void suite_slow_reader(const struct suite_pair *pair)
 	int fd;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&rep, pair->server, &f, BUS_REP), 0);
-	rep.echo = true;
-	CU_ASSERT_EQUAL(rep.engine->listen(rep.socket, f.url), 0);
+	end_echo(&rep, pair, &f);
 	fd = bus_raw_connect(f.path);
 	CU_ASSERT(bus_raw_handshake(f.loop, fd, SP_REQ));
 	for (int i = 0; i < 2000; i++) {
@@ -633,8 +622,7 @@ void suite_slow_reader(const struct suite_pair *pair)
 	}
 	CU_ASSERT(bus_run_until(f.loop, &rep.n_messages, 2000, 5000));
 	CU_ASSERT(rep.n_sent >= 1024);
-	CU_ASSERT_EQUAL(end_open(&req, pair->client, &f, BUS_REQ), 0);
-	CU_ASSERT_EQUAL(req.engine->dial(req.socket, f.dial_url), 0);
+	end_dial(&req, pair->client, &f);
 	CU_ASSERT(round_trip(&req, "me too", 2000));
 	end_close(&req);
 	close(fd);
@@ -654,8 +642,7 @@ void suite_stalled_subscriber(const struct suite_pair *pair)
 	int fd;
 
 	set_up(&f, pair);
-	CU_ASSERT_EQUAL(end_open(&pub, pair->server, &f, BUS_PUB), 0);
-	CU_ASSERT_EQUAL(pub.engine->listen(pub.socket, f.url), 0);
+	end_listen(&pub, pair, &f, BUS_PUB);
 	fd = bus_raw_connect(f.path);
 	CU_ASSERT(bus_raw_handshake(f.loop, fd, SP_SUB));
 	bus_run_for(f.loop, 100);
