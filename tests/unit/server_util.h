@@ -3,7 +3,6 @@
 /*
  * A service with a few handlers, and a peer that speaks to it by hand.
  */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <nng/nng.h>
 #include <spawn.h>
@@ -152,21 +151,6 @@ static int start_service(struct fixture *f)
 	return bus_service_new(&f->service, f->loop, &config);
 }
 
-static unsigned int free_port(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET };
-	socklen_t len = sizeof(a);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&a, &len) < 0) {
-		abort();
-	}
-	close(fd);
-	return ntohs(a.sin_port);
-}
-
 static void set_up(struct fixture *f)
 {
 	struct strbuf errors = STRBUF_NULL;
@@ -178,7 +162,7 @@ static void set_up(struct fixture *f)
 	chmod(f->dir.path, 0755);
 	snprintf(path, sizeof(path), "%s/topology.conf", f->dir.path);
 	snprintf(f->url, sizeof(f->url), "ipc://%s/ops/rpc", f->dir.path);
-	snprintf(f->tcp_url, sizeof(f->tcp_url), "tcp://127.0.0.1:%u", free_port());
+	snprintf(f->tcp_url, sizeof(f->tcp_url), "tcp://127.0.0.1:%u", bus_free_port());
 	file = fopen(path, "we");
 	if (!file) {
 		abort();
