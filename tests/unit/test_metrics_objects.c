@@ -27,6 +27,8 @@ struct host {
 	Xenmesh__V1__PcpuSample *pcpus[1];
 	Xenmesh__V1__DomainSample domain;
 	Xenmesh__V1__DomainSample *domains[1];
+	Xenmesh__V1__VcpuSample vcpu;
+	Xenmesh__V1__VcpuSample *vcpus[1];
 	Xenmesh__V1__VifSample vif;
 	Xenmesh__V1__VifSample *vifs[1];
 	Xenmesh__V1__VbdSample vbd;
@@ -56,6 +58,7 @@ static void host_init(struct host *h)
 	xenmesh__v1__host_sample__init(&h->sample);
 	xenmesh__v1__pcpu_sample__init(&h->pcpu);
 	xenmesh__v1__domain_sample__init(&h->domain);
+	xenmesh__v1__vcpu_sample__init(&h->vcpu);
 	xenmesh__v1__vif_sample__init(&h->vif);
 	xenmesh__v1__vbd_sample__init(&h->vbd);
 	h->pcpus[0] = &h->pcpu;
@@ -70,6 +73,9 @@ static void host_init(struct host *h)
 	h->domain.vcpus_online = 2;
 	h->domain.memory_kib = 1024;
 	h->domain.power_state = XENMESH__V1__POWER_STATE__POWER_STATE_RUNNING;
+	h->vcpu.online = true;
+	h->vcpus[0] = &h->vcpu;
+	h->domain.vcpus = h->vcpus; /* none is told before give_vcpu() */
 	h->vifs[0] = &h->vif;
 	h->domain.vifs = h->vifs;
 	h->domain.n_vifs = 1;
@@ -302,21 +308,23 @@ static void test_objects__unplugged_vcpus_are_no_load(void)
 	host_deinit(&h);
 }
 
+/* 1 s in which the vCPU was busy half of the time; the sample may leave it out. */
+static void give_vcpu(struct host *h, uint64_t second, bool is_told)
+{
+	h->vcpu.cpu_ns += NSEC_PER_SEC / 2;
+	h->domain.n_vcpus = is_told;
+	give(h, second);
+}
+
 /* On large hosts a domain's vCPUs are in one of eight samples only. */
 static void test_objects__vcpus_that_take_turns_have_no_gaps(void)
 {
-	Xenmesh__V1__VcpuSample vcpu = XENMESH__V1__VCPU_SAMPLE__INIT;
-	Xenmesh__V1__VcpuSample *vcpus[] = { &vcpu };
 	struct host h;
 
 	empty_dir();
 	host_init(&h);
-	h.domain.vcpus = vcpus;
-	vcpu.online = true;
 	for (uint64_t s = 0; s <= 80; s++) {
-		vcpu.cpu_ns += NSEC_PER_SEC / 2;
-		h.domain.n_vcpus = s % 8 == 0 && s <= 40;
-		give(&h, s);
+		give_vcpu(&h, s, s % 8 == 0 && s <= 40);
 	}
 	for (uint64_t s = 10; s <= 60; s += 5) {
 		CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "cpu0", s), 0.5, 1e-9);
@@ -326,18 +334,12 @@ static void test_objects__vcpus_that_take_turns_have_no_gaps(void)
 
 static void test_objects__a_vcpu_never_told_again_becomes_unknown(void)
 {
-	Xenmesh__V1__VcpuSample vcpu = XENMESH__V1__VCPU_SAMPLE__INIT;
-	Xenmesh__V1__VcpuSample *vcpus[] = { &vcpu };
 	struct host h;
 
 	empty_dir();
 	host_init(&h);
-	h.domain.vcpus = vcpus;
-	vcpu.online = true;
 	for (uint64_t s = 0; s <= 120; s++) {
-		vcpu.cpu_ns += NSEC_PER_SEC / 2;
-		h.domain.n_vcpus = s <= 20;
-		give(&h, s);
+		give_vcpu(&h, s, s <= 20);
 	}
 	CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "cpu0", 60), 0.5, 1e-9);
 	CU_ASSERT(isnan(value(&h, UUID, "cpu0", 110)));
