@@ -256,6 +256,7 @@ static void on_stats(struct bus_call *call, const ProtobufCMessage *request, voi
 	}
 	reply.stats = list.stats;
 	reply.n_stats = list.n;
+	reply.log_level = (char *)log_level_name(log_level());
 	if (list.is_cut) {
 		bus_call_fail(call, CODE_RESOURCE_EXHAUSTED, "too many counters; give a prefix");
 	} else {

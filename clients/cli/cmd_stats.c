@@ -8,6 +8,7 @@
 
 #include "clients/cli/cli.h"
 #include "clients/cli/stat_name.h"
+#include "libcommon/log.h"
 #include "xenmesh/v1/bus.pb-c.h"
 
 /* ---- OpenMetrics ---- */
@@ -141,14 +142,44 @@ int cmd_bus_stats(struct cli *cli, int argc, char **argv)
 
 /* ---- log-level ---- */
 
+static int show_log_level(struct cli *cli, const char *service)
+{
+	Xenmesh__V1__StatsRequest request = XENMESH__V1__STATS_REQUEST__INIT;
+	const Xenmesh__V1__StatsReply *reply;
+	enum log_level level;
+	int r;
+
+	request.prefix = (char *)"process.uptime_s"; /* the fewest counters */
+	r = cli_call_ok(cli, service, "xenmesh.v1.Bus/Stats", &request.base, &reply);
+	if (r) {
+		return r;
+	}
+	if (log_level_parse(reply->log_level, &level) < 0) {
+		cli_error("%s does not tell its log level; it is of another version", service);
+		return CLI_FAILURE;
+	}
+	if (cli->json) {
+		struct json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "level", json_object_new_string(reply->log_level));
+		cli_print_json(o);
+	} else {
+		printf("%s: %s\n", service, reply->log_level);
+	}
+	return CLI_OK;
+}
+
 int cmd_bus_log_level(struct cli *cli, int argc, char **argv)
 {
 	Xenmesh__V1__SetLogLevelRequest request = XENMESH__V1__SET_LOG_LEVEL_REQUEST__INIT;
 	const Xenmesh__V1__SetLogLevelReply *reply;
 	int r = cli_options(&argc, argv, NULL, 0);
 
-	if (r || argc != 2) {
-		return r ? r : cli_usage("bus log-level wants a service and a level");
+	if (r || argc < 1 || argc > 2) {
+		return r ? r : cli_usage("bus log-level wants a service and perhaps a level");
+	}
+	if (argc == 1) {
+		return show_log_level(cli, argv[0]);
 	}
 	request.level = argv[1];
 	r = cli_call_ok(cli, argv[0], "xenmesh.v1.Bus/SetLogLevel", &request.base, &reply);

@@ -232,8 +232,8 @@ const struct cli_command cli_commands[] = {
 	{ "bus stats", "SERVICE [PREFIX] [--openmetrics]", "counters of a service", cmd_bus_stats,
 	  "  --prefix PREFIX  those whose names begin so, as the second argument\n"
 	  "  --openmetrics    for Prometheus and the like\n" },
-	{ "bus log-level", "SERVICE error|warning|notice|info|debug",
-	  "change a service's log level", cmd_bus_log_level, NULL },
+	{ "bus log-level", "SERVICE [error|warning|notice|info|debug]",
+	  "show or change a service's log level", cmd_bus_log_level, NULL },
 	{ "__complete", "-- WORD... CURRENT", NULL, cmd_complete, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

@@ -181,6 +181,27 @@ class Tests:
 
     # ---- describe, call ----
 
+    def log_level(self):
+        s = self.system
+        expect_equal(s.ok("bus", "log-level", "metrics"), "metrics: info\n", "level")
+        expect_equal(s.ok("bus", "log-level", "metrics", "debug"), "metrics: debug, was info\n", "change")
+        expect_equal(s.json("bus", "log-level", "metrics"), [{"level": "debug"}], "level")
+        expect_equal(s.json("bus", "log-level", "metrics", "info"), [{"previous": "debug"}], "change")
+        s.fails(1, "unknown level 'loud'; there are error, warning", "bus", "log-level", "metrics", "loud")
+        s.fails(2, "a service and perhaps a level", "bus", "log-level")
+
+    def log_level_of_a_stranger(self):
+        directory = os.path.join(self.system.dir, "green")
+        os.mkdir(directory)
+        stranger = Stranger(directory)
+        stranger.start()
+        topology = self.system.write("green.conf", "[host green]\n%s" % stranger.topology)
+        try:
+            self.system.fails(1, "does not tell its log level", "--topology", topology, "bus", "log-level",
+                              "green/ops")
+        finally:
+            stranger.close()
+
     def describe(self):
         s = self.system
         live = s.json("bus", "describe", "ops")[0]
@@ -439,6 +460,7 @@ class Tests:
         vms = {vm["name"] for vm in s.json("vm", "list")}
         expect_equal(set(self.complete("vm", "show", "")), vms, "VMs")
         expect_equal(set(self.complete("bus", "call", "GetVm", "vm=")), {"vm=" + name for name in vms}, "values")
+        s.ok("bus", "wait", "host/sample", "--timeout", "20s")
         topics = self.complete("bus", "monitor", "host/")
         expect_equal(set(topics), {"host/sample", "host/state"}, "topics")
         uuid = s.json("vm", "list")[-1]["uuid"]
@@ -482,7 +504,8 @@ def main():
     # Here everybody but NOBODY is known by number, so that no user has to exist.
     with System(args.bin, vms=2, roles={"observer": "0", "operator": "0", "admin": "0"}) as system:
         t = Tests(system)
-        names = ("ls", "ls_missing", "ls_stale_and_deaf", "ls_denied", "ping", "ping_stopped", "describe", "call",
+        names = ("ls", "ls_missing", "ls_stale_and_deaf", "ls_denied", "ping", "ping_stopped", "log_level",
+                 "log_level_of_a_stranger", "describe", "call",
                  "call_dry", "call_failure", "topology", "topology_check", "doctor", "doctor_of_owners",
                  "doctor_of_a_dead_bus", "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench",
                  "completion", "completion_in_bash", "plumbing")
