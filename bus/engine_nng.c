@@ -14,7 +14,7 @@
  * nng 1.5.2 may go deaf or hang on ipc://, and tells nothing of a peer's
  * certificate but that it is in order (decision 16).
  */
-#include "bus/engine.h"
+#include "bus/engine_base.h"
 
 #include <pthread.h>
 
@@ -30,7 +30,6 @@
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/map.h"
-#include "libcommon/uuid.h"
 
 #define WORD		 4	     /* of the header of a request */
 #define HEADER_MAX	 (8 * WORD)  /* as many hops as nng lets pass */
@@ -57,10 +56,9 @@ struct pending {
 };
 
 struct bus_socket {
+	struct engine_base base;
 	sd_event *loop;
 	enum bus_kind kind;
-	struct bus_socket_handler handler;
-	void *userdata;
 	size_t max_message;
 	int queue;
 	nng_socket nng;
@@ -72,15 +70,11 @@ struct bus_socket {
 	size_t n_pending;
 	char *dial_url; /* REQ */
 	struct bus_tls *tls;
-	uint32_t next_request;
 	uint64_t up_since_ns;
 	uint64_t reopen_us;
 	struct send_window window; /* PUB */
 	int queue_now;		   /* PUB: what nng has */
-	struct bus_socket_stats stats;
 	sd_event_source *notify_source, *recv_source, *send_source, *reopen_source;
-	unsigned int depth; /* of callbacks under way */
-	bool is_closed;
 };
 
 /* nng's error as -errno. */
@@ -152,35 +146,6 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
 	}
 }
 
-/* ---- entering and leaving callbacks ---- */
-
-static void enter(struct bus_socket *s)
-{
-	s->depth++;
-}
-
-/* False when the socket is gone. */
-static bool leave(struct bus_socket *s)
-{
-	s->depth--;
-	if (!s->is_closed) {
-		return true;
-	}
-	if (s->depth == 0) {
-		free(s);
-	}
-	return false;
-}
-
-static void tell_link(struct bus_socket *s, const struct bus_peer *info, bool is_up)
-{
-	struct bus_peer copy = *info;
-
-	if (s->handler.on_link && !s->is_closed) {
-		s->handler.on_link(s, &copy, is_up, s->userdata);
-	}
-}
-
 /* ---- messages ---- */
 
 static void drain_notices(struct bus_socket *s);
@@ -199,7 +164,7 @@ static void deliver(struct bus_socket *s, nng_msg *msg)
 
 	if (!peer) {
 		drain_notices(s); /* its ADD was told before the message */
-		peer = s->is_closed ? NULL : find_peer(s, pipe);
+		peer = s->base.is_closed ? NULL : find_peer(s, pipe);
 	}
 	if (!peer || nng_msg_header_len(msg) > sizeof(route.bytes)) {
 		return;
@@ -215,20 +180,15 @@ static void deliver(struct bus_socket *s, nng_msg *msg)
 	info = peer->info;
 	if (s->kind == BUS_REP && !peer->is_announced) {
 		peer->is_announced = true;
-		tell_link(s, &info, true);
+		engine_base_tell_link(&s->base, &info, true);
 	}
-	if (s->is_closed) {
-		return;
-	}
-	s->stats.messages_in++;
-	s->stats.bytes_in += nng_msg_len(msg);
-	s->handler.on_message(s, &info, &route, nng_msg_body(msg), nng_msg_len(msg), s->userdata);
+	engine_base_tell_message(&s->base, &info, &route, nng_msg_body(msg), nng_msg_len(msg));
 }
 
 /* At most `max` messages. */
 static void receive(struct bus_socket *s, size_t max)
 {
-	for (size_t i = 0; i < max && !s->is_closed && s->is_open; i++) {
+	for (size_t i = 0; i < max && !s->base.is_closed && s->is_open; i++) {
 		nng_msg *msg = NULL;
 
 		if (nng_recvmsg(s->nng, &msg, NNG_FLAG_NONBLOCK) != 0) {
@@ -246,9 +206,9 @@ static int on_recv(sd_event_source *source, int fd, uint32_t events, void *userd
 	(void)source;
 	(void)fd;
 	(void)events;
-	enter(s);
+	engine_base_enter(&s->base);
 	receive(s, RECV_BATCH);
-	leave(s);
+	engine_base_leave(&s->base);
 	return 0;
 }
 
@@ -482,7 +442,7 @@ static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 		.has_cert = n->has_cert,
 		.role = n->has_cert ? ROLE_OBSERVER : ROLE_NONE,
 	};
-	if (s->handler.admit && !s->handler.admit(&peer->info, s->userdata)) {
+	if (!engine_base_admits(&s->base, &peer->info)) {
 		nng_pipe pipe = { .id = n->pipe };
 
 		free(map_remove(&s->peers, &n->pipe, sizeof(n->pipe)));
@@ -492,7 +452,7 @@ static void add_peer(struct bus_socket *s, const struct pipe_notice *n)
 	info = peer->info;
 	if (s->kind == BUS_SUB || s->kind == BUS_REQ) {
 		s->up_since_ns = clock_boot_ns();
-		tell_link(s, &info, true);
+		engine_base_tell_link(&s->base, &info, true);
 	}
 }
 
@@ -507,7 +467,7 @@ static void remove_peer(struct bus_socket *s, const struct pipe_notice *n)
 	}
 	if (s->kind == BUS_REQ) {
 		receive(s, 2 * RPC_RECV_QUEUE); /* what it had answered before it went */
-		if (s->is_closed) {
+		if (s->base.is_closed) {
 			return;
 		}
 	}
@@ -518,7 +478,7 @@ static void remove_peer(struct bus_socket *s, const struct pipe_notice *n)
 		lose_request_link(s);
 	}
 	if (tell) {
-		tell_link(s, &info, false);
+		engine_base_tell_link(&s->base, &info, false);
 	}
 }
 
@@ -526,7 +486,7 @@ static void drain_notices(struct bus_socket *s)
 {
 	struct pipe_notice notice;
 
-	while (!s->is_closed && pipe_queue_take(&s->notices, &notice)) {
+	while (!s->base.is_closed && pipe_queue_take(&s->notices, &notice)) {
 		if (!s->is_open || notice.socket != nng_socket_id(s->nng)) {
 			continue; /* of an nng socket that was closed */
 		}
@@ -546,9 +506,9 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 	(void)fd;
 	(void)events;
 	pipe_queue_quiet(&s->notices);
-	enter(s);
+	engine_base_enter(&s->base);
 	drain_notices(s);
-	leave(s);
+	engine_base_leave(&s->base);
 	return 0;
 }
 
@@ -686,12 +646,7 @@ static int make_message(struct bus_socket *s, struct bus_route *route, const voi
 	int rv;
 
 	if (s->kind == BUS_REQ) {
-		uint32_t id = ++s->next_request | 0x80000000U;
-		const uint8_t bytes[] = { (uint8_t)(id >> 24), (uint8_t)(id >> 16),
-					  (uint8_t)(id >> 8), (uint8_t)id };
-
-		memcpy(route->bytes, bytes, sizeof(bytes));
-		route->len = sizeof(bytes);
+		engine_base_next_request(&s->base, route);
 	}
 	rv = nng_msg_alloc(&msg, 0);
 	if (rv != 0) {
@@ -763,8 +718,8 @@ static int engine_send(struct bus_socket *s, struct bus_route *route, const void
 		nng_msg_free(msg);
 		return r;
 	}
-	s->stats.messages_out++;
-	s->stats.bytes_out += len;
+	s->base.stats.messages_out++;
+	s->base.stats.bytes_out += len;
 	return 0;
 }
 
@@ -787,10 +742,9 @@ static int subscribe(struct bus_socket *s, const struct bus_socket_options *opti
 
 static void engine_close(struct bus_socket *s)
 {
-	if (!s || s->is_closed) {
+	if (!s || !engine_base_close(&s->base)) {
 		return;
 	}
-	s->is_closed = true;
 	s->notify_source = sd_event_source_disable_unref(s->notify_source);
 	s->reopen_source = sd_event_source_disable_unref(s->reopen_source);
 	close_nng(s);
@@ -806,9 +760,7 @@ static void engine_close(struct bus_socket *s)
 	free(s->dial_url);
 	s->tls = bus_tls_unref(s->tls);
 	s->loop = sd_event_unref(s->loop);
-	if (s->depth == 0) {
-		free(s);
-	}
+	engine_base_leave(&s->base);
 }
 
 static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind kind,
@@ -828,14 +780,12 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	if (!nng_fix_is_active()) {
 		log_warning("nng may go deaf: this program was linked without bus/nng_fix.c");
 	}
+	engine_base_init(&s->base, s, handler, userdata);
 	s->loop = sd_event_ref(loop);
 	s->kind = kind;
-	s->handler = *handler;
-	s->userdata = userdata;
 	s->max_message = options->max_message;
 	s->tls = bus_tls_ref(options->tls);
 	s->queue = (int)MIN(MAX(options->queue, 1U), QUEUE_MAX);
-	random_bytes(&s->next_request, sizeof(s->next_request));
 	list_init(&s->pending);
 	r = pipe_queue_init(&s->notices, PIPES_MAX, kind == BUS_REQ);
 	if (r == 0 && kind == BUS_PUB) {
@@ -864,7 +814,7 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 
 static void engine_stats(const struct bus_socket *s, struct bus_socket_stats *out)
 {
-	*out = s->stats;
+	*out = s->base.stats;
 	out->peers = map_size(&s->peers);
 }
 

@@ -8,14 +8,13 @@
  *    to its number; an answer to a connection that went is dropped;
  *  - REQ: what was not written when its connection goes is gone with it.
  */
-#include "bus/engine.h"
+#include "bus/engine_base.h"
 #include "bus/sp_dialer.h"
 #include "bus/sp_listener.h"
 #include "bus/sp_pool.h"
 #include "bus/sp_tcp.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
-#include "libcommon/uuid.h"
 
 #define SEND_MAX  (16U << 20) /* four times the largest message of the bus */
 #define QUEUE_MAX 8192U
@@ -28,60 +27,15 @@ struct topic {
 };
 
 struct bus_socket {
+	struct engine_base base;
 	enum bus_kind kind;
-	struct bus_socket_handler handler;
-	void *userdata;
 	size_t max_message; /* without the header */
 	struct sp_pool pool;
 	struct list listeners, tcp_listeners;
 	struct list dialers;
 	struct topic *topics; /* SUB */
 	size_t n_topics;
-	uint32_t next_request;
-	struct bus_socket_stats stats;
-	unsigned int depth; /* of callbacks under way */
-	bool is_closed;
 };
-
-/* ---- callbacks of the user ---- */
-
-static void enter(struct bus_socket *s)
-{
-	s->depth++;
-}
-
-/* False when the socket is closed; then it may be freed. */
-static bool leave(struct bus_socket *s)
-{
-	s->depth--;
-	if (!s->is_closed) {
-		return true;
-	}
-	if (s->depth == 0) {
-		free(s);
-	}
-	return false;
-}
-
-static void tell_link(struct bus_socket *s, const struct bus_peer *info, bool is_up)
-{
-	struct bus_peer copy = *info;
-
-	if (s->handler.on_link && !s->is_closed) {
-		s->handler.on_link(s, &copy, is_up, s->userdata);
-	}
-}
-
-static void tell_message(struct bus_socket *s, const struct bus_peer *info,
-			 const struct bus_route *route, const uint8_t *data, size_t len)
-{
-	if (s->is_closed || !s->handler.on_message) {
-		return;
-	}
-	s->stats.messages_in++;
-	s->stats.bytes_in += len;
-	s->handler.on_message(s, info, route, data, len, s->userdata);
-}
 
 /* ---- what comes ---- */
 
@@ -113,9 +67,9 @@ static int take_request(struct bus_socket *s, struct sp_conn *c, const uint8_t *
 	route.len = (uint8_t)(route.len + n);
 	if (!c->is_announced) {
 		c->is_announced = true;
-		tell_link(s, &info, true);
+		engine_base_tell_link(&s->base, &info, true);
 	}
-	tell_message(s, &info, &route, data + n, len - n);
+	engine_base_tell_message(&s->base, &info, &route, data + n, len - n);
 	return 0;
 }
 
@@ -128,7 +82,7 @@ static int take_answer(struct bus_socket *s, struct sp_conn *c, const uint8_t *d
 		return -EPROTO;
 	}
 	memcpy(route.bytes, data, WORD);
-	tell_message(s, &info, &route, data + WORD, len - WORD);
+	engine_base_tell_message(&s->base, &info, &route, data + WORD, len - WORD);
 	return 0;
 }
 
@@ -145,7 +99,7 @@ static int take_publication(struct bus_socket *s, struct sp_conn *c, const uint8
 		is_wanted = len >= t->len && memcmp(data, t->prefix, t->len) == 0;
 	}
 	if (is_wanted) {
-		tell_message(s, &info, &route, data, len);
+		engine_base_tell_message(&s->base, &info, &route, data, len);
 	}
 	return 0;
 }
@@ -155,7 +109,7 @@ static int on_frame(struct sp_conn *c, const uint8_t *data, size_t len, void *us
 	struct bus_socket *s = userdata;
 	int r = 0;
 
-	enter(s);
+	engine_base_enter(&s->base);
 	switch (s->kind) {
 	case BUS_PUB:
 		break; /* subscribers have nothing to say */
@@ -169,7 +123,7 @@ static int on_frame(struct sp_conn *c, const uint8_t *data, size_t len, void *us
 		r = take_answer(s, c, data, len);
 		break;
 	}
-	leave(s);
+	engine_base_leave(&s->base);
 	return r;
 }
 
@@ -180,14 +134,14 @@ static void on_up(struct sp_conn *c, void *userdata)
 	struct bus_socket *s = userdata;
 	struct sp_dialer *d = c->owner;
 
-	enter(s);
+	engine_base_enter(&s->base);
 	if (d) {
 		struct bus_peer info = c->info;
 
 		sp_dialer_on_up(d);
-		tell_link(s, &info, true);
+		engine_base_tell_link(&s->base, &info, true);
 	}
-	leave(s);
+	engine_base_leave(&s->base);
 }
 
 static void on_down(struct sp_conn *c, bool was_up, void *userdata)
@@ -196,14 +150,14 @@ static void on_down(struct sp_conn *c, bool was_up, void *userdata)
 	struct bus_peer info = c->info;
 	struct sp_dialer *d = c->owner;
 
-	enter(s);
+	engine_base_enter(&s->base);
 	if (d) {
 		sp_dialer_on_down(d);
 	}
 	if (d ? was_up : c->is_announced) {
-		tell_link(s, &info, false);
+		engine_base_tell_link(&s->base, &info, false);
 	}
-	leave(s);
+	engine_base_leave(&s->base);
 }
 
 static int engine_dial(struct bus_socket *s, const char *url)
@@ -227,7 +181,7 @@ static bool on_admit(struct bus_peer *peer, void *userdata)
 {
 	struct bus_socket *s = userdata;
 
-	return !s->handler.admit || s->handler.admit(peer, s->userdata);
+	return engine_base_admits(&s->base, peer);
 }
 
 static void join(struct bus_socket *s, int fd, enum sp_scheme scheme, const char *where)
@@ -324,18 +278,14 @@ static int send_answer(struct bus_socket *s, const struct bus_route *route, cons
 static int send_request(struct bus_socket *s, struct bus_route *route, const void *data, size_t len)
 {
 	const struct sp_dialer *d = list_first(&s->dialers, struct sp_dialer, link);
-	uint32_t id = ++s->next_request | 0x80000000U;
-	const uint8_t bytes[WORD] = { (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
-				      (uint8_t)id };
 	struct sp_outgoing o;
 	int r;
 
 	if (!d || !d->conn || !d->conn->is_up) {
 		return -EAGAIN;
 	}
-	memcpy(route->bytes, bytes, sizeof(bytes));
-	route->len = sizeof(bytes);
-	sp_outgoing_init(&o, bytes, sizeof(bytes), data, len);
+	engine_base_next_request(&s->base, route);
+	sp_outgoing_init(&o, route->bytes, route->len, data, len);
 	r = sp_conn_send(d->conn, &o);
 	sp_outgoing_deinit(&o);
 	return r == -EPIPE ? -EAGAIN : r;
@@ -362,8 +312,8 @@ static int engine_send(struct bus_socket *s, struct bus_route *route, const void
 		break;
 	}
 	if (r == 0) {
-		s->stats.messages_out++;
-		s->stats.bytes_out += len;
+		s->base.stats.messages_out++;
+		s->base.stats.bytes_out += len;
 	}
 	return r;
 }
@@ -402,10 +352,9 @@ static int copy_topics(struct bus_socket *s, const struct bus_socket_options *op
 
 static void engine_close(struct bus_socket *s)
 {
-	if (!s || s->is_closed) {
+	if (!s || !engine_base_close(&s->base)) {
 		return;
 	}
-	s->is_closed = true;
 	list_for_each_safe (i, &s->listeners) {
 		sp_listener_free(list_entry(i, struct sp_listener, link));
 	}
@@ -421,9 +370,7 @@ static void engine_close(struct bus_socket *s)
 		free(s->topics[i].prefix);
 	}
 	free(s->topics);
-	if (s->depth == 0) {
-		free(s);
-	}
+	engine_base_leave(&s->base);
 }
 
 static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind kind,
@@ -443,11 +390,9 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 	if (!s) {
 		return -ENOMEM;
 	}
+	engine_base_init(&s->base, s, handler, userdata);
 	s->kind = kind;
 	s->max_message = options->max_message;
-	s->handler = *handler;
-	s->userdata = userdata;
-	random_bytes(&s->next_request, sizeof(s->next_request));
 	list_init(&s->listeners);
 	list_init(&s->tcp_listeners);
 	list_init(&s->dialers);
@@ -474,7 +419,7 @@ static int engine_open(struct bus_socket **out, sd_event *loop, enum bus_kind ki
 
 static void engine_stats(const struct bus_socket *s, struct bus_socket_stats *out)
 {
-	*out = s->stats;
+	*out = s->base.stats;
 	out->peers = s->pool.n_up;
 	out->drops = s->pool.n_dropped;
 	list_for_each (i, &s->listeners) {
