@@ -9,7 +9,7 @@
 
 #include "bus/limits.h"
 #include "clients/cli/bench_bus.h"
-#include "clients/cli/cli.h"
+#include "clients/cli/follow.h"
 #include "clients/cli/summary.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
@@ -295,31 +295,17 @@ static int on_signal(sd_event_source *source _unused_, const struct signalfd_sig
 	return 0;
 }
 
-/* An interrupt has to leave no directory behind. The publisher was forked before: it dies of it. */
-static int catch_signals(struct fan *f)
-{
-	static const int signals[] = { SIGINT, SIGTERM };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
-		sigaddset(&set, signals[i]);
-	}
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
-		if (sd_event_add_signal(f->b.cli->loop, NULL, signals[i], on_signal, f) < 0) {
-			cli_error("bench: cannot wait for signals");
-			return CLI_FAILURE;
-		}
-	}
-	return CLI_OK;
-}
-
 static int bench_fan(struct bench *b, bool is_fan)
 {
 	struct fan f = { .b = *b };
-	int status = bench_bus_open(&f.bus, b->o.size) < 0 ? CLI_FAILURE : catch_signals(&f);
+	sd_event_source *signals[2] = { NULL };
+	int status = bench_bus_open(&f.bus, b->o.size) < 0 ? CLI_FAILURE : CLI_OK;
 
+	/* An interrupt has to leave no directory behind. The publisher was forked before: it dies
+	 * of it. */
+	if (!status && follow_signals_catch(b->cli, signals, on_signal, &f) < 0) {
+		status = CLI_FAILURE;
+	}
 	status = status ? status : subscribe(&f);
 	if (!status) {
 		status = run_window(&f, 1, is_fan ? "fan" : "pub");
@@ -331,6 +317,7 @@ static int bench_fan(struct bench *b, bool is_fan)
 		bus_sub_free(f.subs[i]);
 	}
 	bench_bus_close(&f.bus);
+	follow_signals_release(signals);
 	return status;
 }
 

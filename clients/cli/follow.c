@@ -82,8 +82,7 @@ void follow_close(struct follow *f)
 	*f = (struct follow){ 0 };
 }
 
-/* SIGINT and SIGTERM come from the loop from now on. */
-static int catch_signals(struct cli *cli, sd_event_source *sources[static 2],
+int follow_signals_catch(struct cli *cli, sd_event_source *sources[static 2],
 			 sd_event_signal_handler_t fn, void *userdata)
 {
 	static const int signals[] = { SIGINT, SIGTERM };
@@ -105,7 +104,7 @@ static int catch_signals(struct cli *cli, sd_event_source *sources[static 2],
 	return 0;
 }
 
-static void release_signals(sd_event_source *sources[static 2])
+void follow_signals_release(sd_event_source *sources[static 2])
 {
 	sd_event_source_disable_unref(sources[0]);
 	sd_event_source_disable_unref(sources[1]);
@@ -114,7 +113,7 @@ static void release_signals(sd_event_source *sources[static 2])
 int follow_run(struct cli *cli, int interrupted)
 {
 	sd_event_source *sources[2] = { NULL };
-	int r = catch_signals(cli, sources, NULL, (void *)(intptr_t)interrupted);
+	int r = follow_signals_catch(cli, sources, NULL, (void *)(intptr_t)interrupted);
 
 	if (r == 0) {
 		r = sd_event_loop(cli->loop);
@@ -122,7 +121,7 @@ int follow_run(struct cli *cli, int interrupted)
 			cli_error("%s", err_text(r));
 		}
 	}
-	release_signals(sources);
+	follow_signals_release(sources);
 	return r < 0 ? CLI_FAILURE : r;
 }
 
@@ -145,7 +144,7 @@ int follow_until(struct cli *cli, bool *is_over, uint64_t boot_ns)
 	sd_event_source *sources[2] = { NULL };
 	uint64_t now = clock_boot_ns();
 	bool is_due = boot_ns > 0 && boot_ns <= now;
-	int r = catch_signals(cli, sources, on_until_signal, is_over);
+	int r = follow_signals_catch(cli, sources, on_until_signal, is_over);
 
 	if (r >= 0 && boot_ns > now) {
 		r = loop_after(cli->loop, &timer, (boot_ns - now) / 1000 + 1, on_until_time,
@@ -154,7 +153,7 @@ int follow_until(struct cli *cli, bool *is_over, uint64_t boot_ns)
 	while (r >= 0 && !is_due && !*is_over) {
 		r = sd_event_run(cli->loop, UINT64_MAX);
 	}
-	release_signals(sources);
+	follow_signals_release(sources);
 	return r < 0 ? r : 0;
 }
 

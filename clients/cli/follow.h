@@ -31,6 +31,14 @@ int follow_open(struct follow *f, struct cli *cli, const char *only, char *const
 		size_t n_prefixes, follow_fn fn, void *userdata);
 void follow_close(struct follow *f);
 
+/* SIGINT and SIGTERM come from the loop of cli to fn from now on, until the sources are released;
+ * fn NULL: they end it with the status that userdata is. 0 or -errno after saying what is wrong;
+ * release them in any case, the two begin as NULL. They stay blocked: one that comes later waits
+ * for the next to catch it. */
+int follow_signals_catch(struct cli *cli, sd_event_source *sources[static 2],
+			 sd_event_signal_handler_t fn, void *userdata);
+void follow_signals_release(sd_event_source *sources[static 2]);
+
 /* Runs the loop of cli to its end, also by SIGINT and SIGTERM. The exit code; `interrupted` is that
  * for the two: CLI_OK where nothing else ends it, so that a script can tell success from Ctrl-C. */
 int follow_run(struct cli *cli, int interrupted);
