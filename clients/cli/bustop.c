@@ -383,15 +383,4 @@ void bustop_order(struct bustop *b, enum bustop_sort sort)
 	      sort == BUSTOP_BY_NAME ? methods_by_name : methods_by_rate);
 }
 
-int bustop_sort_parse(const char *text, enum bustop_sort *out)
-{
-	static const char *const words[] = { "rate", "bytes", "name" };
-
-	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-		if (streq(text, words[i])) {
-			*out = (enum bustop_sort)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
+const char *const bustop_sort_names[] = { "rate", "bytes", "name", NULL };

@@ -64,6 +64,9 @@ struct bustop {
 
 enum bustop_sort { BUSTOP_BY_RATE, BUSTOP_BY_BYTES, BUSTOP_BY_NAME };
 
+/* In their order, then NULL. */
+extern const char *const bustop_sort_names[];
+
 /* 0 or -ENOMEM. The services' names are set by the caller. */
 int bustop_init(struct bustop *b, size_t n_services);
 /* Idempotent. */
@@ -77,5 +80,3 @@ void bustop_stats(struct bustop *b, size_t service, const Xenmesh__V1__StatsRepl
 void bustop_frame(struct bustop *b, double seconds);
 /* Put segments and methods in order; bytes are of segments only. */
 void bustop_order(struct bustop *b, enum bustop_sort sort);
-/* -EINVAL for an unknown word. */
-int bustop_sort_parse(const char *text, enum bustop_sort *out);

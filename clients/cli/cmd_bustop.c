@@ -3,22 +3,18 @@
  * `bus top`: a frame per delay, of what this program hears itself and of what
  * the services count.
  */
-#include <curses.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 #include "clients/cli/bus_tools.h"
 #include "clients/cli/bustop.h"
 #include "clients/cli/event_text.h"
 #include "clients/cli/follow.h"
+#include "clients/cli/frames.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
-#include "libcommon/loop.h"
-#include "libcommon/parse.h"
 
 #define STATS_TIMEOUT_MS 2000
-#define LINES_MAX	 2048
 #define START_NS	 (NSEC_PER_SEC / 2)
 #define START_STEP_NS	 (20 * NSEC_PER_MSEC)
 
@@ -26,15 +22,8 @@ struct busfront {
 	struct cli *cli;
 	struct follow follow;
 	struct bustop top;
-	bool batch;
-	uint64_t frames; /* 0 = no end */
-	uint64_t delay_ns;
-	enum bustop_sort sort;
+	struct frames frames;
 	double seconds; /* of the frame */
-	bool is_screen, is_over;
-	const char *lines[LINES_MAX];
-	bool is_title[LINES_MAX];
-	size_t n_lines;
 };
 
 static void on_event(const struct follow_source *source, const struct bus_sub_event *e,
@@ -51,14 +40,6 @@ static void on_event(const struct follow_source *source, const struct bus_sub_ev
 }
 
 /* ---- lines ---- */
-
-static void add_line(struct busfront *f, bool is_title, const char *text)
-{
-	if (text && f->n_lines < LINES_MAX) {
-		f->is_title[f->n_lines] = is_title;
-		f->lines[f->n_lines++] = text;
-	}
-}
 
 /* "-" for what is not known. */
 static const char *number(struct cli *cli, double value)
@@ -81,18 +62,17 @@ static void add_segments(struct busfront *f)
 {
 	struct cli *cli = f->cli;
 
-	add_line(f, true,
-		 "TOPICS            PUBLISHERS            SUBSCR     MSG/S         B/S  SIZE P50  "
-		 "SIZE P99");
+	frames_line(&f->frames, true,
+		    "TOPICS            PUBLISHERS            SUBSCR     MSG/S         B/S  "
+		    "SIZE P50  SIZE P99");
 	for (size_t i = 0; i < f->top.n_segments; i++) {
 		const struct bustop_segment *s = &f->top.segments[i];
 
-		add_line(f, false,
-			 arena_printf(&cli->arena,
-				      "%-17.17s %-20.20s %7" PRIu64 " %9s %11s %9.0f %9.0f",
-				      cli_text(cli, s->name, strlen(s->name)),
-				      publishers_text(f, s), s->subscribers, number(cli, s->rate),
-				      number(cli, s->byte_rate), s->size.p50, s->size.p99));
+		frames_line(&f->frames, false,
+			    "%-17.17s %-20.20s %7" PRIu64 " %9s %11s %9.0f %9.0f",
+			    cli_text(cli, s->name, strlen(s->name)), publishers_text(f, s),
+			    s->subscribers, number(cli, s->rate), number(cli, s->byte_rate),
+			    s->size.p50, s->size.p99);
 	}
 }
 
@@ -100,21 +80,18 @@ static void add_services(struct busfront *f)
 {
 	struct cli *cli = f->cli;
 
-	add_line(f, true,
-		 "SERVICE           STATE SUBSCR  GAPS    LOST DROPPED  QUEUED B    HIGH B   "
-		 "CALLS/S INFLIGHT  ERRORS   RSS KiB");
+	frames_line(&f->frames, true,
+		    "SERVICE           STATE SUBSCR  GAPS    LOST DROPPED  QUEUED B    HIGH B   "
+		    "CALLS/S INFLIGHT  ERRORS   RSS KiB");
 	for (size_t i = 0; i < f->top.n_services; i++) {
 		const struct bustop_service *s = &f->top.services[i];
 
-		add_line(f, false,
-			 arena_printf(&cli->arena,
-				      "%-17.17s %-5s %6" PRIu64 " %5" PRIu64 " %7" PRIu64
-				      " %7" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9s %8" PRIu64
-				      " %7" PRIu64 " %9" PRIu64,
-				      s->name, s->is_up ? "up" : "down", s->subscribers, s->n_gaps,
-				      s->n_missed, s->dropped, s->queued_bytes, s->high_bytes,
-				      number(cli, s->call_rate), s->in_flight, s->errors,
-				      s->rss_kib));
+		frames_line(&f->frames, false,
+			    "%-17.17s %-5s %6" PRIu64 " %5" PRIu64 " %7" PRIu64 " %7" PRIu64
+			    " %9" PRIu64 " %9" PRIu64 " %9s %8" PRIu64 " %7" PRIu64 " %9" PRIu64,
+			    s->name, s->is_up ? "up" : "down", s->subscribers, s->n_gaps,
+			    s->n_missed, s->dropped, s->queued_bytes, s->high_bytes,
+			    number(cli, s->call_rate), s->in_flight, s->errors, s->rss_kib);
 	}
 }
 
@@ -122,33 +99,33 @@ static void add_methods(struct busfront *f)
 {
 	struct cli *cli = f->cli;
 
-	add_line(f, true,
-		 "METHOD                       SERVICE             CALLS/S      CALLS  ERRORS "
-		 "INFLIGHT    P50 us    P99 us");
+	frames_line(&f->frames, true,
+		    "METHOD                       SERVICE             CALLS/S      CALLS  ERRORS "
+		    "INFLIGHT    P50 us    P99 us");
 	for (size_t i = 0; i < f->top.n_methods; i++) {
 		const struct bustop_method *m = &f->top.methods[i];
 
-		add_line(f, false,
-			 arena_printf(&cli->arena,
-				      "%-28.28s %-17.17s %9s %10" PRIu64 " %7" PRIu64 " %8" PRIu64
-				      " %9" PRIu64 " %9" PRIu64,
-				      cli_text(cli, m->name, strlen(m->name)),
-				      f->top.services[m->service].name, number(cli, m->rate),
-				      m->calls, m->errors, m->in_flight, m->p50_us, m->p99_us));
+		frames_line(&f->frames, false,
+			    "%-28.28s %-17.17s %9s %10" PRIu64 " %7" PRIu64 " %8" PRIu64
+			    " %9" PRIu64 " %9" PRIu64,
+			    cli_text(cli, m->name, strlen(m->name)),
+			    f->top.services[m->service].name, number(cli, m->rate), m->calls,
+			    m->errors, m->in_flight, m->p50_us, m->p99_us);
 	}
 }
 
-static void make_lines(struct busfront *f)
+static void frame_text(struct frames *frames, void *userdata)
 {
-	f->n_lines = 0;
-	add_line(f, false,
-		 arena_printf(&f->cli->arena, "%s  over %.1f s",
-			      event_time(f->cli, clock_real_ns()), f->seconds));
-	add_line(f, false, "");
+	struct busfront *f = userdata;
+
+	bustop_order(&f->top, (enum bustop_sort)frames->column);
+	frames_line(&f->frames, false, "%s  over %.1f s", event_time(f->cli, clock_real_ns()),
+		    f->seconds);
+	frames_line(&f->frames, false, "%s", "");
 	add_segments(f);
-	add_line(f, false, "");
+	frames_line(&f->frames, false, "%s", "");
 	add_services(f);
-	add_line(f, false, "");
+	frames_line(&f->frames, false, "%s", "");
 	add_methods(f);
 }
 
@@ -214,13 +191,15 @@ static struct json_object *method_json(const struct busfront *f, const struct bu
 	return o;
 }
 
-static void print_json(const struct busfront *f)
+static struct json_object *frame_json(const struct frames *frames, void *userdata)
 {
+	struct busfront *f = userdata;
 	struct json_object *o = json_object_new_object();
 	struct json_object *segments = json_object_new_array();
 	struct json_object *services = json_object_new_array();
 	struct json_object *methods = json_object_new_array();
 
+	bustop_order(&f->top, (enum bustop_sort)frames->column);
 	for (size_t i = 0; i < f->top.n_segments; i++) {
 		json_object_array_add(segments, segment_json(f, &f->top.segments[i]));
 	}
@@ -235,60 +214,21 @@ static void print_json(const struct busfront *f)
 	json_object_object_add(o, "topics", segments);
 	json_object_object_add(o, "services", services);
 	json_object_object_add(o, "methods", methods);
-	cli_print_json(o);
+	return o;
 }
 
 /* ---- frames ---- */
 
-static void draw_screen(const struct busfront *f)
-{
-	erase();
-	for (size_t i = 0; i < f->n_lines && (int)i < LINES - 1; i++) {
-		if (f->is_title[i]) {
-			attron(A_REVERSE);
-		}
-		mvaddnstr((int)i, 0, f->lines[i], COLS);
-		attroff(A_REVERSE);
-	}
-	mvaddnstr(LINES - 1, 0, "sort by: r rate  b bytes  n name    q quit", COLS);
-	refresh();
-}
-
-static void show(struct busfront *f)
-{
-	bustop_order(&f->top, f->sort);
-	if (f->cli->json) {
-		print_json(f);
-	} else {
-		make_lines(f);
-		for (size_t i = 0; f->batch && i < f->n_lines; i++) {
-			puts(f->lines[i]);
-		}
-		if (f->is_screen) {
-			draw_screen(f);
-		}
-	}
-	fflush(stdout);
-	arena_reset(&f->cli->arena);
-}
-
-static int on_key(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_,
-		  void *userdata)
-{
-	static const char keys[] = "rbn"; /* in the order of enum bustop_sort */
-	struct busfront *f = userdata;
-	int key = getch();
-	const char *found = key > 0 && key < 128 ? strchr(keys, key) : NULL;
-
-	if (key == 'q' || key == 27) {
-		f->is_over = true;
-	}
-	if (found && *found) {
-		f->sort = (enum bustop_sort)(found - keys);
-		show(f);
-	}
-	return 0;
-}
+static const struct frames_kind bus_kind = {
+	.command = "bus top",
+	.columns = bustop_sort_names,
+	.keys = "rbn", /* in the order of enum bustop_sort */
+	.key_help = "sort by: r rate  b bytes  n name    q quit",
+	.delay_min_ms = 100,
+	.delay_min = "100ms",
+	.text = frame_text,
+	.json = frame_json,
+};
 
 /* Ask all services that are heard for their counters; others would only delay the frame. */
 static void sample(struct busfront *f)
@@ -324,7 +264,7 @@ static int wait_for_services(struct busfront *f)
 	uint64_t end = clock_boot_ns() + START_NS;
 	int r = 0;
 
-	while (r >= 0 && clock_boot_ns() < end && !f->is_over) {
+	while (r >= 0 && clock_boot_ns() < end && !f->frames.is_over) {
 		size_t n_synced = 0;
 
 		for (size_t i = 0; i < f->follow.n; i++) {
@@ -333,7 +273,7 @@ static int wait_for_services(struct busfront *f)
 		if (n_synced == f->follow.n) {
 			break;
 		}
-		r = follow_until(f->cli, &f->is_over, clock_boot_ns() + START_STEP_NS);
+		r = frames_wait(&f->frames, clock_boot_ns() + START_STEP_NS);
 	}
 	return r;
 }
@@ -348,62 +288,27 @@ static int run_frames(struct busfront *f)
 	}
 	sample(f);
 	bustop_frame(&f->top, 0);
-	for (uint64_t i = 0; !f->is_over && (!f->frames || i < f->frames); i++) {
+	while (!f->frames.is_over) {
 		uint64_t now;
 
-		r = follow_until(f->cli, &f->is_over, last + f->delay_ns);
-		if (r < 0) {
+		r = frames_wait(&f->frames, last + f->frames.delay_ns);
+		if (r < 0 || f->frames.is_over) {
 			return r;
-		}
-		if (f->is_over) {
-			break;
 		}
 		sample(f);
 		now = clock_boot_ns();
 		f->seconds = (double)(now - last) / 1e9;
 		last = now;
 		bustop_frame(&f->top, f->seconds);
-		show(f);
+		frames_next(&f->frames);
 	}
 	return 0;
 }
 
 /* ---- the command ---- */
 
-static int parse(struct busfront *f, int argc, char **argv)
-{
-	const char *frames = "0";
-	const char *delay = "1s";
-	const char *sort = "rate";
-	const struct cli_option options[] = {
-		{ "batch", 'b', NULL, &f->batch },
-		{ "frames", 'n', &frames, NULL },
-		{ "delay", 'd', &delay, NULL },
-		{ "sort", 's', &sort, NULL },
-	};
-	uint64_t ms;
-	int r = cli_options(&argc, argv, options, ARRAY_LEN(options));
-
-	if (r || argc) {
-		return r ? r : cli_usage("bus top takes no arguments");
-	}
-	if (parse_u64(frames, strlen(frames), UINT64_MAX, &f->frames)) {
-		return cli_usage("--frames wants a number, got \"%s\"", frames);
-	}
-	if (parse_duration_ms(delay, &ms) || ms < 100) {
-		return cli_usage("--delay wants 100ms or more, got \"%s\"", delay);
-	}
-	if (bustop_sort_parse(sort, &f->sort)) {
-		return cli_usage("--sort is rate, bytes or name, not \"%s\"", sort);
-	}
-	f->delay_ns = ms * NSEC_PER_MSEC;
-	f->batch = f->batch || f->cli->json || !isatty(STDOUT_FILENO);
-	return CLI_OK;
-}
-
 static int run(struct busfront *f)
 {
-	_cleanup_(loop_source_unrefp) sd_event_source *key_source = NULL;
 	int r = follow_open(&f->follow, f->cli, NULL, NULL, 0, on_event, f);
 
 	if (r) {
@@ -415,22 +320,13 @@ static int run(struct busfront *f)
 	for (size_t i = 0; i < f->follow.n; i++) {
 		f->top.services[i].name = f->follow.sources[i].service;
 	}
-	if (!f->batch) {
-		f->is_screen = initscr() != NULL;
-		noecho();
-		cbreak();
-		curs_set(0);
-		nodelay(stdscr, TRUE);
-		r = sd_event_add_io(f->cli->loop, &key_source, STDIN_FILENO, EPOLLIN, on_key, f);
-	}
+	r = frames_begin(&f->frames);
 	r = r < 0 ? r : run_frames(f);
-	if (f->is_screen) {
-		endwin();
-	}
+	frames_end(&f->frames);
 	if (r < 0) {
 		cli_error("%s", err_text(r));
 	}
-	return r < 0 ? CLI_FAILURE : CLI_OK;
+	return r < 0 ? CLI_FAILURE : frames_status(&f->frames);
 }
 
 int cmd_bus_top(struct cli *cli, int argc, char **argv)
@@ -442,8 +338,9 @@ int cmd_bus_top(struct cli *cli, int argc, char **argv)
 		return CLI_FAILURE;
 	}
 	f->cli = cli;
-	r = parse(f, argc, argv);
+	r = frames_init(&f->frames, &bus_kind, cli, f, argc, argv);
 	r = r ? r : run(f);
+	frames_deinit(&f->frames);
 	follow_close(&f->follow);
 	bustop_deinit(&f->top);
 	return r;

@@ -3,34 +3,25 @@
  * A frame per delay from the samples that ops publishes once a second.  The
  * first frame waits for a second sample, so that no rate is a lie.
  */
-#include <curses.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include "clients/cli/cli.h"
+#include "clients/cli/frames.h"
 #include "clients/cli/top_view.h"
 #include "libcommon/err.h"
 #include "libcommon/loop.h"
-#include "libcommon/parse.h"
 #include "xenmesh/v1/bus.pb-c.h"
 
 #define FIRST_SAMPLE_US (10 * USEC_PER_SEC) /* no sample for so long: say so and end */
 
 struct top {
 	struct cli *cli;
-	bool batch;
-	uint64_t frames; /* 0 = no end */
-	uint64_t delay_ns;
-	enum top_sort sort;
-	uint64_t n_frames;
+	struct frames frames;
 	uint64_t total_kib;
 	Xenmesh__V1__HostSample *before;
 	Xenmesh__V1__HostSample *now; /* newest, kept for redrawing */
-	sd_event_source *key_source;
 	sd_event_source *first_timer;
-	bool screen;
+	bool is_silent; /* no sample came at all */
 	bool down;
 };
 
@@ -45,24 +36,23 @@ static const char *number(struct arena *arena, double value, const char *suffix)
 	return isnan(value) ? "-" : arena_printf(arena, "%.1f%s", value, suffix);
 }
 
-static const char *row_text(struct cli *cli, const struct top_row *r)
+static void add_row(struct frames *f, const struct top_row *r)
 {
-	struct arena *a = &cli->arena;
+	struct arena *a = &f->cli->arena;
 	const char *max = r->max_memory_kib ? arena_printf(a, "%" PRIu64, r->max_memory_kib)
 					    : "no limit";
 
-	return arena_printf(a,
-			    "%10.10s %6s %10.0f %7s %10" PRIu64 " %6s %10s %5" PRIu32
-			    " %4zu %9" PRIu64 " %9" PRIu64 " %9s %9s %4zu %8" PRIu64 " %8" PRIu64
-			    " %10" PRIu64 " %10" PRIu64 " %9s %9s %6" PRIu32,
-			    cli_text(cli, r->name, strlen(r->name)), r->state,
-			    (double)r->cpu_ns / 1e9, number(a, r->cpu_percent, ""), r->memory_kib,
-			    number(a, r->memory_percent, ""), max, r->vcpus, r->n_vifs,
-			    r->net_tx_bytes / 1024, r->net_rx_bytes / 1024,
-			    number(a, r->net_tx_rate / 1024, ""),
-			    number(a, r->net_rx_rate / 1024, ""), r->n_vbds, r->vbd_rd, r->vbd_wr,
-			    r->vbd_rsect, r->vbd_wsect, number(a, r->vbd_rd_rate / 1024, ""),
-			    number(a, r->vbd_wr_rate / 1024, ""), r->domid);
+	frames_line(f, false,
+		    "%10.10s %6s %10.0f %7s %10" PRIu64 " %6s %10s %5" PRIu32 " %4zu %9" PRIu64
+		    " %9" PRIu64 " %9s %9s %4zu %8" PRIu64 " %8" PRIu64 " %10" PRIu64 " %10" PRIu64
+		    " %9s %9s %6" PRIu32,
+		    cli_text(f->cli, r->name, strlen(r->name)), r->state, (double)r->cpu_ns / 1e9,
+		    number(a, r->cpu_percent, ""), r->memory_kib, number(a, r->memory_percent, ""),
+		    max, r->vcpus, r->n_vifs, r->net_tx_bytes / 1024, r->net_rx_bytes / 1024,
+		    number(a, r->net_tx_rate / 1024, ""), number(a, r->net_rx_rate / 1024, ""),
+		    r->n_vbds, r->vbd_rd, r->vbd_wr, r->vbd_rsect, r->vbd_wsect,
+		    number(a, r->vbd_rd_rate / 1024, ""), number(a, r->vbd_wr_rate / 1024, ""),
+		    r->domid);
 }
 
 static const char *summary_text(struct cli *cli, const struct top_view *v)
@@ -121,7 +111,7 @@ static struct json_object *row_json(const struct top_row *r)
 	return o;
 }
 
-static void print_json(const struct top_view *v)
+static struct json_object *view_json(const struct top_view *v)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *rows = json_object_new_array();
@@ -136,61 +126,54 @@ static void print_json(const struct top_view *v)
 		json_object_array_add(rows, row_json(&v->rows[i]));
 	}
 	json_object_object_add(o, "domains", rows);
-	cli_print_json(o);
+	return o;
 }
 
 /* ---- frames ---- */
 
-static void print_batch(struct cli *cli, const struct top_view *v)
+static bool make_view(const struct top *top, const struct frames *f, struct top_view *view)
 {
-	if (cli->json) {
-		print_json(v);
+	return top->now && top->before &&
+	       top_view_make(&top->cli->arena, top->before, top->now, top->total_kib,
+			     (enum top_sort)f->column, view) == 0;
+}
+
+static void frame_text(struct frames *f, void *userdata)
+{
+	struct top *top = userdata;
+	struct top_view view;
+
+	if (!make_view(top, f, &view)) {
 		return;
 	}
-	puts(summary_text(cli, v));
-	puts(header);
-	for (size_t i = 0; i < v->n_rows; i++) {
-		puts(row_text(cli, &v->rows[i]));
+	frames_line(f, false, "%s%s", summary_text(top->cli, &view),
+		    top->down && !f->is_batch ? "  [ops not heard]" : "");
+	if (!f->is_batch) {
+		frames_line(f, false, "%s", "");
 	}
-	fflush(stdout);
+	frames_line(f, true, "%s", header);
+	for (size_t i = 0; i < view.n_rows; i++) {
+		add_row(f, &view.rows[i]);
+	}
 }
 
-static void draw_screen(const struct top *top, const struct top_view *v)
-{
-	struct cli *cli = top->cli;
-
-	erase();
-	mvaddnstr(0, 0, summary_text(cli, v), COLS);
-	if (top->down) {
-		addstr("  [ops not heard]");
-	}
-	attron(A_REVERSE);
-	mvaddnstr(2, 0, header, COLS);
-	attroff(A_REVERSE);
-	for (size_t i = 0; i < v->n_rows && (int)i + 3 < LINES - 1; i++) {
-		mvaddnstr((int)i + 3, 0, row_text(cli, &v->rows[i]), COLS);
-	}
-	mvaddnstr(LINES - 1, 0, "sort by: c cpu  m mem  n net  b vbd  a name  d domid    q quit",
-		  COLS);
-	refresh();
-}
-
-static void show_frame(struct top *top)
+static struct json_object *frame_json(const struct frames *f, void *userdata)
 {
 	struct top_view view;
 
-	if (!top->now || !top->before ||
-	    top_view_make(&top->cli->arena, top->before, top->now, top->total_kib, top->sort,
-			  &view) < 0) {
-		return;
-	}
-	if (top->batch) {
-		print_batch(top->cli, &view);
-	} else {
-		draw_screen(top, &view);
-	}
-	arena_reset(&top->cli->arena);
+	return make_view(userdata, f, &view) ? view_json(&view) : NULL;
 }
+
+static const struct frames_kind top_kind = {
+	.command = "top",
+	.columns = top_sort_names,
+	.keys = "cmnbad", /* in the order of enum top_sort */
+	.key_help = "sort by: c cpu  m mem  n net  b vbd  a name  d domid    q quit",
+	.delay_min_ms = 1000,
+	.delay_min = "a second",
+	.text = frame_text,
+	.json = frame_json,
+};
 
 static void take_sample(struct top *top, const Xenmesh__V1__HostSample *sample)
 {
@@ -220,7 +203,7 @@ static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, 
 
 	if (e->what == BUS_SUB_DOWN && !top->down) {
 		top->down = true;
-		if (top->batch) {
+		if (top->frames.is_batch) {
 			cli_error("ops is not heard: is xenmesh-ops running?");
 		}
 	}
@@ -232,44 +215,25 @@ static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, 
 		top->total_kib = e->event->host_state->memory_kib;
 	}
 	if (e->event->body_case != XENMESH__V1__EVENT__BODY_HOST_SAMPLE ||
-	    (top->now && e->event->host_sample->monotonic_ns <
-				 top->now->monotonic_ns + top->delay_ns - NSEC_PER_SEC / 2)) {
+	    (top->now && e->event->host_sample->monotonic_ns < top->now->monotonic_ns +
+								       top->frames.delay_ns -
+								       NSEC_PER_SEC / 2)) {
 		return;
 	}
 	top->first_timer = sd_event_source_unref(top->first_timer);
 	take_sample(top, e->event->host_sample);
-	if (!top->before) {
-		return;
+	if (top->before && !top->frames.is_over) {
+		frames_next(&top->frames);
 	}
-	show_frame(top);
-	if (top->frames && ++top->n_frames == top->frames) {
-		sd_event_exit(top->cli->loop, CLI_OK);
-	}
-}
-
-static int on_key(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_,
-		  void *userdata)
-{
-	static const char keys[] = "cmnbad"; /* in the order of enum top_sort */
-	struct top *top = userdata;
-	int key = getch();
-	const char *found = key > 0 && key < 128 ? strchr(keys, key) : NULL;
-
-	if (key == 'q' || key == 27) {
-		return sd_event_exit(top->cli->loop, CLI_OK);
-	}
-	if (found && *found) {
-		top->sort = (enum top_sort)(found - keys);
-	}
-	show_frame(top);
-	return 0;
 }
 
 static int on_no_sample(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
 {
 	struct top *top = userdata;
 
-	return sd_event_exit(top->cli->loop, CLI_UNREACHABLE);
+	top->is_silent = true;
+	top->frames.is_over = true;
+	return 0;
 }
 
 static int run_top(struct top *top)
@@ -286,67 +250,29 @@ static int run_top(struct top *top)
 		return CLI_FAILURE;
 	}
 	r = loop_after(loop, &top->first_timer, FIRST_SAMPLE_US, on_no_sample, top);
+	r = r < 0 ? r : frames_begin(&top->frames);
+	r = r < 0 ? r : frames_wait(&top->frames, 0);
+	frames_end(&top->frames);
 	if (r < 0) {
+		cli_error("%s", err_text(r));
 		return CLI_FAILURE;
 	}
-	if (!top->batch) {
-		top->screen = initscr() != NULL;
-		noecho();
-		cbreak();
-		curs_set(0);
-		nodelay(stdscr, TRUE);
-		r = sd_event_add_io(loop, &top->key_source, STDIN_FILENO, EPOLLIN, on_key, top);
-	}
-	r = r < 0 ? r : sd_event_loop(loop);
-	if (top->screen) {
-		endwin();
-	}
-	if (r == CLI_UNREACHABLE) {
+	if (top->is_silent) {
 		cli_error("no sample from ops within 10 s; see: xenmesh bus ls, xenmesh host show");
+		return CLI_UNREACHABLE;
 	}
-	return r < 0 ? CLI_FAILURE : r;
-}
-
-static int top_options(struct top *top, int argc, char **argv)
-{
-	const char *frames = "0";
-	const char *delay = "1s";
-	const char *sort = "cpu";
-	const struct cli_option options[] = {
-		{ "batch", 'b', NULL, &top->batch },
-		{ "frames", 'n', &frames, NULL },
-		{ "delay", 'd', &delay, NULL },
-		{ "sort", 's', &sort, NULL },
-	};
-	uint64_t ms;
-	int r = cli_options(&argc, argv, options, ARRAY_LEN(options));
-
-	if (r || argc) {
-		return r ? r : cli_usage("top takes no arguments");
-	}
-	if (parse_u64(frames, strlen(frames), UINT64_MAX, &top->frames)) {
-		return cli_usage("--frames wants a number, got \"%s\"", frames);
-	}
-	if (parse_duration_ms(delay, &ms) || ms < 1000) {
-		return cli_usage("--delay wants a second or more, got \"%s\"", delay);
-	}
-	if (top_sort_parse(sort, &top->sort)) {
-		return cli_usage("--sort is cpu, mem, net, vbd, name or domid, not \"%s\"", sort);
-	}
-	top->delay_ns = ms * NSEC_PER_MSEC;
-	top->batch = top->batch || top->cli->json || !isatty(STDOUT_FILENO);
-	return CLI_OK;
+	return frames_status(&top->frames);
 }
 
 int cmd_top(struct cli *cli, int argc, char **argv)
 {
 	struct top top = { .cli = cli };
-	int r = top_options(&top, argc, argv);
+	int r = frames_init(&top.frames, &top_kind, cli, &top, argc, argv);
 
 	if (!r) {
 		r = run_top(&top);
 	}
-	sd_event_source_unref(top.key_source);
+	frames_deinit(&top.frames);
 	sd_event_source_unref(top.first_timer);
 	xenmesh__v1__host_sample__free_unpacked(top.before, NULL);
 	xenmesh__v1__host_sample__free_unpacked(top.now, NULL);

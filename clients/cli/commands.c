@@ -66,7 +66,7 @@ const struct cli_command cli_commands[] = {
 	{ "top", "[-b] [-n FRAMES] [-d SECONDS] [-s cpu|mem|net|vbd|name|domid]",
 	  "load of the host and its domains", cmd_top,
 	  "  -b, --batch         print frames, do not use the screen\n"
-	  "  -n, --frames N      end after N frames\n"
+	  "  -n, --frames N      end after N frames, 1 or more (no end)\n"
 	  "  -d, --delay S       seconds between frames (1)\n"
 	  "  -s, --sort cpu|mem|net|vbd|name|domid  column to sort by (cpu)\n"
 	  "Keys: c m n b a d choose the column to sort by, q quits.\n"
@@ -223,7 +223,7 @@ const struct cli_command cli_commands[] = {
 	{ "bus top", "[-b] [-n FRAMES] [-d SECONDS] [-s rate|bytes|name]",
 	  "traffic of topics, services and methods", cmd_bus_top,
 	  "  -b, --batch         print frames, do not use the screen\n"
-	  "  -n, --frames N      end after N frames\n"
+	  "  -n, --frames N      end after N frames, 1 or more (no end)\n"
 	  "  -d, --delay S       seconds between frames (1)\n"
 	  "  -s, --sort rate|bytes|name  column to sort by (rate)\n"
 	  "Keys: r b n choose what to sort by, q quits.\n" },

@@ -183,15 +183,4 @@ int top_view_make(struct arena *arena, const Xenmesh__V1__HostSample *before,
 	return 0;
 }
 
-int top_sort_parse(const char *text, enum top_sort *out)
-{
-	static const char *const words[] = { "cpu", "mem", "net", "vbd", "name", "domid" };
-
-	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-		if (streq(text, words[i])) {
-			*out = (enum top_sort)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
+const char *const top_sort_names[] = { "cpu", "mem", "net", "vbd", "name", "domid", NULL };

@@ -15,6 +15,9 @@ enum top_sort {
 	TOP_SORT_DOMID,
 };
 
+/* In their order, then NULL. */
+extern const char *const top_sort_names[];
+
 /* Totals since the domain's creation, as xentop has them, and rates since the older sample.
  * All seen from the guest: rx is what it received. Rates are NAN for a domain (or device) that
  * is not in the older sample, or whose counters went backwards. */
@@ -51,5 +54,3 @@ struct top_view {
 int top_view_make(struct arena *arena, const Xenmesh__V1__HostSample *before,
 		  const Xenmesh__V1__HostSample *now, uint64_t total_kib, enum top_sort sort,
 		  struct top_view *out);
-/* -EINVAL for an unknown word. */
-int top_sort_parse(const char *text, enum top_sort *out);

@@ -271,7 +271,8 @@ class Cli:
     def interrupted(self):
         """Ctrl-C is success only for what nothing else ends."""
         for args, status in ((["wait", "no/such"], 130), (["monitor", "no/such", "--count", 1], 130),
-                             (["monitor", "no/such"], 0), (["ping", "test", "-c", 9, "-i", "100s"], 130)):
+                             (["monitor", "no/such"], 0), (["ping", "test", "-c", 9, "-i", "100s"], 130),
+                             (["top", "-n", 9], 130), (["top"], 0)):
             process = self.popen(*args, stderr=subprocess.PIPE)
             bus.wait_for(lambda pid=process.pid: has_blocked(pid, signal.SIGINT), 20, "%s waits for signals" % args)
             if args[0] == "ping":
@@ -327,6 +328,7 @@ class Cli:
         bus.expect(not ops["up"], "ops is up")
         stats = next(m for m in frames[1]["methods"] if m["method"].endswith("Stats"))
         bus.expect(stats["service"] == "test" and stats["calls_per_second"] > 0, "method %s" % stats)
+        bus.expect("--frames wants" in self.run("top", "-n", 0, rc=2).stderr, "what is wrong with 0 frames")
         text = self.run("top", "-b", "-n", 1).stdout
         bus.expect("TOPICS" in text and "SERVICE" in text and "METHOD" in text, text)
 

@@ -107,7 +107,6 @@ static void test_top__state_and_sorting(void)
 	struct sample now;
 	struct top_view v;
 	struct arena arena;
-	enum top_sort sort;
 
 	arena_init(&arena, 1 << 20);
 	sample_init(&now, 12);
@@ -121,9 +120,9 @@ static void test_top__state_and_sorting(void)
 	CU_ASSERT_STRING_EQUAL(row(&v, "db")->state, "--b---");
 	CU_ASSERT_EQUAL(top_view_make(&arena, NULL, &now.host, 0, TOP_SORT_NAME, &v), 0);
 	CU_ASSERT_STRING_EQUAL(v.rows[1].name, "db");
-	CU_ASSERT_EQUAL(top_sort_parse("vbd", &sort), 0);
-	CU_ASSERT_EQUAL(sort, TOP_SORT_VBD);
-	CU_ASSERT_EQUAL(top_sort_parse("vdb", &sort), -EINVAL);
+	CU_ASSERT_STRING_EQUAL(top_sort_names[TOP_SORT_VBD], "vbd");
+	CU_ASSERT_STRING_EQUAL(top_sort_names[TOP_SORT_DOMID], "domid");
+	CU_ASSERT_PTR_NULL(top_sort_names[TOP_SORT_DOMID + 1]);
 	arena_deinit(&arena);
 }
 
