@@ -6,6 +6,7 @@
  */
 #include "libcommon/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,8 +45,23 @@ static const struct {
 	[LOG_LEVEL_DEBUG] = { "debug", "<7>" },
 };
 
+/* Else the next socket would be given the number of a standard stream, and lines meant for people
+ * would go to a peer. Writing to it still fails. */
+static void occupy_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY); /* the lowest number that is free */
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0) {
+		close(fd);
+	}
+}
+
 void log_init(const char *ident)
 {
+	occupy_standard_streams();
 	state.ident = ident;
 }
 
@@ -437,6 +453,18 @@ void log_write(struct log_site *site, enum log_level level, const struct log_fie
 	}
 	emit(level, fields, n_fields, raw, (size_t)len);
 	errno = saved_errno;
+}
+
+void log_lines(enum log_level level, const char *text)
+{
+	for (const char *p = text; *p;) {
+		size_t len = strcspn(p, "\n");
+
+		if (len) {
+			log_at(level, NULL, 0, "%.*s", (int)len, p);
+		}
+		p += len + (p[len] == '\n');
+	}
 }
 
 void log_enter(struct log_scope *scope)

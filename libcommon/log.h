@@ -59,7 +59,8 @@ struct log_scope {
 typedef void (*log_sink_fn)(enum log_level level, const char *message,
 			    const struct log_field *fields, size_t n_fields);
 
-/* ident: program name, kept by pointer. Level info until set otherwise. */
+/* ident: program name, kept by pointer. Level info until set otherwise. To be called before any
+ * file is opened: descriptors 0 to 2 that are closed hold /dev/null from now on, read only. */
 void log_init(const char *ident);
 /* Never NULL. */
 const char *log_ident(void);
@@ -85,6 +86,9 @@ bool log_would(enum log_level level);
 /* Writes whatever the level is; fields beyond LOG_FIELDS_MAX are left out. site NULL: no limit. */
 void log_write(struct log_site *site, enum log_level level, const struct log_field *fields,
 	       size_t n_fields, const char *format, ...) _printf_(5, 6);
+
+/* A line for each line of text that is not empty; as of one site, so 20 at most. */
+void log_lines(enum log_level level, const char *text);
 
 /* Until log_leave() each line has the fields of the scope entered last too, after its own and
  * without those that it has itself. The scope and what its fields point to must live as long;

@@ -24,7 +24,7 @@ static int load_topology(struct app *app, const char *path)
 	int r = topology_load(&app->topology, path, &errors);
 
 	if (r < 0) {
-		log_error("topology: %s", errors.len ? strbuf_str(&errors) : err_text(r));
+		log_lines(LOG_LEVEL_ERROR, errors.len ? strbuf_str(&errors) : err_text(r));
 	}
 	return r;
 }

@@ -142,7 +142,7 @@ static int start(struct metrics *m, const char *topology_path)
 	int r = topology_load(&m->topology, topology_path, &errors);
 
 	if (r < 0) {
-		log_error("%s", strbuf_str(&errors));
+		log_lines(LOG_LEVEL_ERROR, errors.len ? strbuf_str(&errors) : err_text(r));
 		return r;
 	}
 	r = loop_new(&m->loop);

@@ -52,6 +52,30 @@ static void test_fields_and_escaping(void)
 	check_sunk("info:one\\x0atwo\\x1b[31m|VM=a\\x0ab|TASK=\n");
 }
 
+static void test_lines(void)
+{
+	start(LOG_LEVEL_INFO);
+	log_lines(LOG_LEVEL_ERROR, "one\n\ntwo\x1b\n");
+	log_lines(LOG_LEVEL_ERROR, "");
+	check_sunk("error:one\nerror:two\\x1b\n");
+}
+
+static void test_closed_streams(void)
+{
+	int kept = dup(STDIN_FILENO);
+	int fd;
+
+	CU_ASSERT_TRUE_FATAL(kept > STDERR_FILENO);
+	close(STDIN_FILENO);
+	log_init("test");
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	CU_ASSERT_TRUE(fd > STDERR_FILENO);
+	CU_ASSERT_EQUAL(write(STDIN_FILENO, "x", 1), -1);
+	close(fd);
+	CU_ASSERT_EQUAL(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+	close(kept);
+}
+
 static void test_scopes(void)
 {
 	struct log_scope outer = { .fields = { { "TRACE_ID", "t1" }, { "TASK", "x\ny" } },
@@ -427,11 +451,12 @@ static void test_sink_that_logs(void)
 	restore(fd);
 }
 
-UNIT_MAIN("log", UNIT_TEST(test_levels), UNIT_TEST(test_fields_and_escaping),
-	  UNIT_TEST(test_scopes), UNIT_TEST(test_escape), UNIT_TEST(test_escape_cuts),
-	  UNIT_TEST(test_long_lines_are_cut), UNIT_TEST(test_site_is_limited),
-	  UNIT_TEST(test_flush_tells_left_out), UNIT_TEST(test_stderr_leaves_fields_out),
-	  UNIT_TEST(test_keeps_errno), UNIT_TEST(test_stderr_line),
-	  UNIT_TEST(test_stderr_of_the_journal), UNIT_TEST(test_full_stderr_does_not_block),
-	  UNIT_TEST(test_journal_entries), UNIT_TEST(test_full_journal_does_not_block),
-	  UNIT_TEST(test_absent_journal), UNIT_TEST(test_sink_that_logs))
+UNIT_MAIN("log", UNIT_TEST(test_levels), UNIT_TEST(test_fields_and_escaping), UNIT_TEST(test_lines),
+	  UNIT_TEST(test_closed_streams), UNIT_TEST(test_scopes), UNIT_TEST(test_escape),
+	  UNIT_TEST(test_escape_cuts), UNIT_TEST(test_long_lines_are_cut),
+	  UNIT_TEST(test_site_is_limited), UNIT_TEST(test_flush_tells_left_out),
+	  UNIT_TEST(test_stderr_leaves_fields_out), UNIT_TEST(test_keeps_errno),
+	  UNIT_TEST(test_stderr_line), UNIT_TEST(test_stderr_of_the_journal),
+	  UNIT_TEST(test_full_stderr_does_not_block), UNIT_TEST(test_journal_entries),
+	  UNIT_TEST(test_full_journal_does_not_block), UNIT_TEST(test_absent_journal),
+	  UNIT_TEST(test_sink_that_logs))

@@ -73,8 +73,7 @@ static int load_topology(struct ops *o, const char *path)
 	int r = topology_load(&o->topology, path, &errors);
 
 	if (r < 0) {
-		log_error("the topology cannot be used: %s",
-			  errors.len ? strbuf_str(&errors) : err_text(r));
+		log_lines(LOG_LEVEL_ERROR, errors.len ? strbuf_str(&errors) : err_text(r));
 		return r;
 	}
 	if (!o->config.host_link) {
