@@ -147,11 +147,18 @@ static int open_file(struct capture *c, bool may_replace)
 	return flush(c) < 0 ? CLI_FAILURE : CLI_OK;
 }
 
-static int capture_run(struct capture *c, const char *service, char *const *prefixes, size_t n)
+/* The file is touched last, so that a wrong word costs nobody the capture that is there. */
+static int capture_run(struct capture *c, bool may_replace, const char *service,
+		       char *const *prefixes, size_t n)
 {
 	struct loop_ticker *ticker = NULL;
 	int r = follow_open(&c->follow, c->cli, service, prefixes, n, on_event, c);
 
+	r = r ? r : open_file(c, may_replace);
+	if (r) {
+		follow_close(&c->follow);
+		return r;
+	}
 	if (!r && loop_ticker_new(&ticker, c->cli->loop, FLUSH_US, on_flush, c) < 0) {
 		r = CLI_FAILURE;
 	}
@@ -264,8 +271,7 @@ int cmd_bus_capture(struct cli *cli, int argc, char **argv)
 	} else if (!r) {
 		c.count = monitor.count;
 		r = follow_end_after(cli, &end, ms, c.count ? CLI_TIMEOUT : CLI_OK);
-		r = r ? r : open_file(&c, may_replace);
-		r = r ? r : capture_run(&c, service, argv, (size_t)argc);
+		r = r ? r : capture_run(&c, may_replace, service, argv, (size_t)argc);
 	}
 	if (c.fd > STDOUT_FILENO) {
 		close(c.fd);

@@ -48,6 +48,7 @@ struct topic_wait {
 	const char *topic; /* ends in '/': any below it */
 	struct filter *filter;
 	uint64_t n_seen;
+	bool is_over; /* more may come before the loop ends */
 };
 
 static bool is_meant(const struct topic_wait *w, const char *topic)
@@ -64,12 +65,13 @@ static void on_event(const struct follow_source *source, const struct bus_sub_ev
 	struct topic_wait *w = userdata;
 	struct json_object *doc;
 
-	if (e->what != BUS_SUB_STATE || !is_meant(w, e->topic)) {
+	if (w->is_over || e->what != BUS_SUB_STATE || !is_meant(w, e->topic)) {
 		return;
 	}
 	w->n_seen++;
 	doc = event_json(source->service, e, clock_real_ns());
-	if (filter_match(w->filter, event_lookup, doc)) {
+	w->is_over = filter_match(w->filter, event_lookup, doc);
+	if (w->is_over) {
 		if (w->cli->json) {
 			cli_print_json(json_object_get(doc));
 		}

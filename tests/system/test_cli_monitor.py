@@ -144,6 +144,15 @@ class Cli:
         process.stderr.close()
         process.stdout = None
 
+    def closed_output(self):
+        """Nothing of ours may get into a connection that was given the number of a stream that is closed."""
+        for stream, status in (("1", 1), ("2", 0), ("0", 0)):
+            done = subprocess.run(["sh", "-c", 'exec "$@" %s>&-' % stream, "sh", *self.command("snapshot", "test")],
+                                  env=self.env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            bus.expect(done.returncode == status, "without %s it ended with %s" % (stream, done.returncode))
+            bus.expect(stream != "1" or "cannot write the output" in done.stderr, "said: %r" % done.stderr)
+            bus.expect(stream == "1" or " test " in done.stdout, "said: %r" % done.stdout)
+
     def monitor_snapshot(self):
         """The states at the beginning, each once, then what comes after them without a hole."""
         docs = self.documents("monitor", "--service", "test", "--snapshot", "--count", 60)
@@ -263,6 +272,7 @@ class Cli:
     def wait(self):
         self.run("wait", "test")
         self.run("wait", "vm/", "--for", "step>10")
+        bus.expect(len(self.documents("wait", "vm/")) == 1, "more than the event that was waited for")
         self.run("wait", "no/such", "--timeout", "300ms", rc=3)
         self.run("wait", "ops", "--timeout", "300ms", rc=3)
         self.run("wait", "nobody", rc=1)
@@ -414,6 +424,11 @@ class Cli:
         refused = self.run("capture", "-o", path, "--count", 1, rc=1)
         bus.expect("--force" in refused.stderr, refused.stderr)
         self.run("capture", rc=2)
+        self.run("capture", "-o", path, "--force", "--service", "nobody", rc=1)
+        bus.expect(len(self.states("capture", "--show", path)) == 100, "what could not begin has cost a capture")
+        new = os.path.join(self.bench.dir, "never")
+        self.run("capture", "-o", new, "--service", "nobody", rc=1)
+        bus.expect(not os.path.exists(new), "a file of a capture that did not begin is left")
 
     def capture_damaged(self):
         path = self.capture("damaged", "--count", 50)
@@ -530,7 +545,7 @@ def main():
     args = bus.arguments(__doc__, lambda p: p.add_argument("--only", default=""))
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
-             "monitor_closed_pipe", "monitor_snapshot", "monitor_since_start", "monitor_gap",
+             "monitor_closed_pipe", "closed_output", "monitor_snapshot", "monitor_since_start", "monitor_gap",
              "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "snapshot", "openmetrics",
              "top", "top_on_a_terminal", "trace", "trace_denied", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
