@@ -205,7 +205,7 @@ static const char *global_value(const char *name, int *i, int argc, char **argv)
 }
 
 /* Take the global options out, wherever they stand. */
-static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
+static int global_options(struct cli *cli, int *argc, char **argv, bool *help, bool *version)
 {
 	int kept = 0;
 
@@ -221,6 +221,8 @@ static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
 			cli->json = true;
 		} else if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
 			*help = true;
+		} else if (streq(argv[i], "--version")) {
+			*version = true;
 		} else if (streq(argv[i], "--debug")) {
 			log_set_level(LOG_LEVEL_DEBUG);
 		} else if ((value = global_value("--topology", &i, *argc, argv))) {
@@ -251,12 +253,13 @@ static int global_options(struct cli *cli, int *argc, char **argv, bool *help)
 static int run(struct cli *cli, int argc, char **argv)
 {
 	bool help = false;
-	int r = global_options(cli, &argc, argv, &help);
+	bool version = false;
+	int r = global_options(cli, &argc, argv, &help, &version);
 
 	if (r) {
 		return r;
 	}
-	if (argc > 0 && streq(argv[0], "--version")) {
+	if (version) {
 		puts("xenmesh " XENMESH_VERSION);
 		return CLI_OK;
 	}
@@ -294,10 +297,10 @@ int main(int argc, char **argv)
 	struct cli cli = { .color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
 	int status;
 
+	log_init("xenmesh");
 	setlocale(LC_CTYPE, "");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_DFL);
-	log_init("xenmesh");
 	log_set_level(LOG_LEVEL_ERROR);
 	arena_init(&cli.arena, 256U << 20);
 	status = run(&cli, argc - 1, argv + 1);

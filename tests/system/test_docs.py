@@ -214,6 +214,8 @@ def check_cli(tests, bin_dir):
             set(page.tags("EXIT STATUS")), exit_statuses(text), "exit status", name))
     tests.check("man_global_options", differences(
         Page("xenmesh.1").options("OPTIONS"), options, "option", "xenmesh.1"))
+    said = {run([binary, *words, "--version"]).stdout for words in ([], ["vm"], ["vm", "list"], ["--json"])}
+    tests.check("version_anywhere", [] if len(said) == 1 and said.pop().startswith("xenmesh ") else [str(said)])
     for command in sorted(commands):
         real = set(OPTION.findall(help_of(binary, command.split()))) - options
         tests.check("man_options_" + command.replace(" ", "_"), differences(
@@ -241,6 +243,19 @@ def check_topology_keys(tests, bin_dir, work_dir):
         tests.check("topology_keys_" + section.split()[0], problems + [
             "key %s of [%s] is not in %s" % (key, section, page.name) for key in sorted(keys)
             if key not in page.tags("SECTIONS")])
+
+
+def check_topology_mistakes(tests, bin_dir, work_dir):
+    """A service that does not start because of it says each mistake on a line of its own, with file and line."""
+    path = os.path.join(work_dir, "mistakes.conf")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("[bus]\nfirst = 1\nsecond = 2\n")
+    for name in ("xenmesh-ops", "xenmesh-metrics", "xenmesh-agent-bridge"):
+        result = run([os.path.join(bin_dir, name), "--topology", path])
+        lines = result.stderr.splitlines()
+        tests.check("mistakes_" + name, ["exit status %d" % result.returncode] * (result.returncode != 1) + [
+            "%s is not in \"%s\"" % (place, lines) for place in ("%s:2:" % path, "%s:3:" % path)
+            if sum(place in line and "\\x" not in line for line in lines) != 1])
 
 
 def check_pages(tests):
@@ -415,6 +430,7 @@ def main():
             tests.check("man_" + name, [str(error)])
     with tempfile.TemporaryDirectory(prefix="xenmesh-docs-") as work_dir:
         check_topology_keys(tests, bin_dir, work_dir)
+        check_topology_mistakes(tests, bin_dir, work_dir)
         check_completion(tests, bin_dir, work_dir, commands, options)
     return tests.end()
 
