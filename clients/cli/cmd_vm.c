@@ -100,9 +100,25 @@ static void show_devices(struct cli *cli, const Xenmesh__V1__VmState *vm)
 	}
 }
 
-static void show_config(const Xenmesh__V1__VmConfig *c)
+static void show_action(struct cli *cli, const char *name, int action)
 {
-	printf("config    kernel %s\n", c->kernel);
+	if (action) {
+		printf("          %s %s\n", name,
+		       cli_enum(cli, &xenmesh__v1__action__descriptor, action, "ACTION_"));
+	}
+}
+
+static void show_config(struct cli *cli, const Xenmesh__V1__VmConfig *c)
+{
+	printf("config    vcpus %" PRIu32, c->vcpus);
+	if (c->max_vcpus) {
+		printf(" of %" PRIu32, c->max_vcpus);
+	}
+	printf("\n          memory %s", cli_kib(cli, c->memory_kib));
+	if (c->max_memory_kib) {
+		printf(" of %s", cli_kib(cli, c->max_memory_kib));
+	}
+	printf("\n          kernel %s\n", c->kernel);
 	if (*c->ramdisk) {
 		printf("          ramdisk %s\n", c->ramdisk);
 	}
@@ -117,6 +133,9 @@ static void show_config(const Xenmesh__V1__VmConfig *c)
 		printf("          vbd %s %s%s\n", c->vbds[i]->vdev, c->vbds[i]->target,
 		       c->vbds[i]->readonly ? " (ro)" : "");
 	}
+	show_action(cli, "on_poweroff", (int)c->on_poweroff);
+	show_action(cli, "on_reboot", (int)c->on_reboot);
+	show_action(cli, "on_crash", (int)c->on_crash);
 }
 
 static int show_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
@@ -135,14 +154,15 @@ static int show_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
 		printf(", %s", cli_enum(cli, &xenmesh__v1__shutdown_reason__descriptor,
 					(int)vm->shutdown_reason, "SHUTDOWN_REASON_"));
 	}
-	printf("\ntype      %s\nmanaged   %s\nvcpus     %" PRIu32 " of %" PRIu32
-	       "\nmemory    %s of %s\n",
-	       type_name(cli, vm), vm->managed ? "yes" : "no", vm->vcpus_online, vm->max_vcpus,
-	       cli_kib(cli, vm->memory_kib),
-	       vm->max_memory_kib ? cli_kib(cli, vm->max_memory_kib) : "no limit");
+	printf("\ntype      %s\nmanaged   %s\n", type_name(cli, vm), vm->managed ? "yes" : "no");
+	if (vm->domid >= 0) {
+		printf("vcpus     %" PRIu32 " of %" PRIu32 "\nmemory    %s of %s\n",
+		       vm->vcpus_online, vm->max_vcpus, cli_kib(cli, vm->memory_kib),
+		       vm->max_memory_kib ? cli_kib(cli, vm->max_memory_kib) : "no limit");
+	}
 	show_devices(cli, vm);
 	if (vm->config) {
-		show_config(vm->config);
+		show_config(cli, vm->config);
 	}
 	if (*vm->task) {
 		printf("task      %s\n", vm->task);

@@ -81,6 +81,10 @@ class Tests:
         gamma = s.json("vm", "define", s.write("gamma.json", json.dumps(JSON_CONFIG)))[0]["vm"]
         expect(len({vm["uuid"] for vm in (alpha, gamma, s.vm("beta"))}) == 3, "UUIDs are not unique")
         expect_equal(s.vm("beta")["config"]["vbds"][0]["target"], "/srv/beta.img", "disk from the xl.cfg")
+        # A VM without a domain has no vCPUs and no memory, but a definition of both.
+        shown = s.ok("vm", "show", "alpha")
+        expect("vcpus 2\n" in shown and "memory 256 MiB\n" in shown, "not all of the definition: %s" % shown)
+        expect("0 of" not in shown and "no limit" not in shown, "shown for a halted VM: %s" % shown)
         # From standard input, twice the same.
         out = s.ok("vm", "define", "-", "--format", "vm", "--replace", stdin=VM_FILE)
         expect(alpha["uuid"] in out, "replace gave another UUID: %s" % out)
