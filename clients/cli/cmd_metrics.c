@@ -105,7 +105,7 @@ static int query_options(int *argc, char **argv, Xenmesh__V1__QueryRequest *requ
 	if (r) {
 		return r;
 	}
-	request->start_s = start_s;
+	request->start_s = start && !start_s ? 1 : start_s; /* 0 would be the default */
 	request->end_s = end_s;
 	if (interval && parse_u32(interval, strlen(interval), 31622400, &request->interval_s)) {
 		return cli_usage("--interval wants seconds, got \"%s\"", interval);

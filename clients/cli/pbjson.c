@@ -186,8 +186,8 @@ struct reading {
 
 static int complain(struct reading *r, const char *what, struct json_object *o)
 {
-	strbuf_printf(r->error, "%s: %s, got %s", strbuf_str(&r->path), what,
-		      o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN) : "null");
+	strbuf_printf(r->error, "%s%s%s, got %s", strbuf_str(&r->path), r->path.len ? ": " : "",
+		      what, o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN) : "null");
 	return -EINVAL;
 }
 

@@ -138,6 +138,9 @@ class Tests:
         expect({"cpu0", "cpu_avg", "memory_total_kib", "memory_free_kib"} <= host, "sources of the host: %s" % host)
         s.fails(1, "nobody", "metrics", "query", "nobody")
         s.fails(1, "nonsense", "metrics", "query", vm["name"], "nonsense")
+        # 0 is the epoch, not the default.
+        whole = s.json("metrics", "query", vm["name"], "memory", "--start", "0")[0]
+        expect(whole["step_s"] == 86400, "from the epoch on, in steps of %s s" % whole["step_s"])
 
     def scrape(self):
         with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % self.system.port, timeout=10) as page:
