@@ -46,10 +46,12 @@ const struct cli_command cli_commands[] = {
 	  "store a VM's definition", cmd_vm_define,
 	  "FILE is in our .vm format, an xl.cfg (*.cfg) or a VmConfig in JSON (*.json).\n"
 	  "Keys of an xl.cfg that have no effect are listed as warnings.\n"
-	  "  --dry-run  check only\n"
-	  "  --replace  redefine a halted VM of the same UUID or name\n" },
+	  "  --format vm|xl|json  what FILE is, whatever its name\n"
+	  "  --dry-run            check only\n"
+	  "  --replace            redefine a halted VM of the same UUID or name\n" },
 	{ "vm undefine", "VM...", "forget a halted VM's definition", cmd_vm_undefine, NULL },
-	{ "vm start", "VM... [--paused] [--no-wait]", "start VMs", cmd_vm_start, VM_HELP },
+	{ "vm start", "VM... [--paused] [--no-wait]", "start VMs", cmd_vm_start,
+	  VM_HELP "  --paused        leave them paused\n" },
 	{ "vm shutdown", "VM... [--deadline S] [--force] [--no-wait]",
 	  "ask guests to power off and wait", cmd_vm_shutdown,
 	  VM_HELP "  --deadline S    seconds the guest has (120)\n"
@@ -89,7 +91,9 @@ const struct cli_command cli_commands[] = {
 	  "[--cf avg|min|max]",
 	  "values over time", cmd_metrics_query,
 	  "  --start S     seconds since the epoch, or before now when negative (-600)\n"
-	  "  --interval    wanted resolution in seconds (5)\n" },
+	  "  --end S       likewise (now)\n"
+	  "  --interval S  wanted resolution: 5, 60, 3600 or 86400 seconds (5)\n"
+	  "  --cf CF       what a row of more than 5 s is: avg, min or max (avg)\n" },
 	{ "guest list", "", "what the guests say of themselves, a line each", cmd_guest_list,
 	  NULL },
 	{ "guest show", "VM", "what a guest says of itself", cmd_guest_show, NULL },
