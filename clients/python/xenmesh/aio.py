@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import typing
 
 from google.protobuf.message import Message
 
+from .base import BaseClient, BaseSubscriber
 from .blocking import tune
-from .calls import NAME, TIMEOUT, CallOptions, Calls
-from .follow import SYNCED, Change, Follower
-from .topology import Topology
+from .calls import TIMEOUT, CallOptions
+from .follow import Change
 
 CONNECT_SECONDS = 10
 
@@ -156,27 +155,14 @@ class _Shell:
             driver.close()
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """Calls to the service whose rpc socket is at `url`, up to 64 of them at once; more wait.
 
     name and tls are those of Client.
     """
 
-    def __init__(self, url: str, name: str = NAME,
-                 tls: typing.Optional[ssl.SSLContext] = None) -> None:
-        self._calls = Calls(url, name)
-        self._shell = _Shell([self._calls], tls)
-
-    @classmethod
-    def to(cls, service: str, topology: typing.Optional[Topology] = None,
-           name: str = NAME) -> AsyncClient:
-        """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
-        topology = topology or Topology.load()
-        return cls(topology.rpc(service), name, topology.ssl_context_for(topology.rpc(service)))
-
-    @property
-    def url(self) -> str:
-        return self._calls.url
+    def _drive(self, machines, tls):
+        self._shell = _Shell(machines, tls)
 
     async def close(self) -> None:
         """Calls under way end with UNAVAILABLE."""
@@ -212,36 +198,16 @@ class AsyncClient:
         return pending.result()
 
 
-class AsyncSubscriber:
+class AsyncSubscriber(BaseSubscriber):
     """As Subscriber: `async for change in AsyncSubscriber(...)`.
 
     For one task at a time.  While the user takes no changes nothing is read either, and what
     is lost by that is repaired as any other loss.
     """
 
-    def __init__(self, pub: str, rpc: str, prefixes: typing.Iterable[str] = (),
-                 name: str = NAME, tls: typing.Optional[ssl.SSLContext] = None) -> None:
-        self._calls = Calls(rpc, name)
-        self._follower = Follower(pub, self._calls, prefixes)
-        self._shell = _Shell([self._follower, self._calls], tls, self._progress)
+    def _drive(self, machines, tls):
+        self._shell = _Shell(machines, tls, self._progress)
         self._waiter = None
-
-    @classmethod
-    def to(cls, service: str, prefixes: typing.Iterable[str] = (),
-           topology: typing.Optional[Topology] = None, name: str = NAME) -> AsyncSubscriber:
-        """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
-        topology = topology or Topology.load()
-        pub, rpc = topology.pub(service), topology.rpc(service)
-        return cls(pub, rpc, prefixes, name, topology.ssl_context_for(pub, rpc))
-
-    @property
-    def is_synced(self) -> bool:
-        return self._follower.state == SYNCED
-
-    @property
-    def has_heard(self) -> bool:
-        """Anything was published since this was made, be it a heartbeat."""
-        return self._follower.has_heard
 
     async def close(self) -> None:
         self._shell.close()

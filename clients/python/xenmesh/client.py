@@ -2,39 +2,25 @@
 """Calls that block."""
 from __future__ import annotations
 
-import ssl
 import time
 import typing
 
 from google.protobuf.message import Message
 
+from .base import BaseClient
 from .blocking import Driver, run
-from .calls import NAME, TIMEOUT, CallOptions, Calls
-from .topology import Topology
+from .calls import TIMEOUT, CallOptions
 
 
-class Client:
+class Client(BaseClient):
     """Calls to the service whose rpc socket is at `url`, one after the other.
 
     name goes into the records of the service: "my-tool/1.2", at most 128 bytes.
     tls: ssl.SSLContext, needed for tls+tcp://.  Not for use by several threads at once.
     """
 
-    def __init__(self, url: str, name: str = NAME,
-                 tls: typing.Optional[ssl.SSLContext] = None) -> None:
-        self._calls = Calls(url, name)
-        self._driver = Driver(self._calls, tls)
-
-    @classmethod
-    def to(cls, service: str, topology: typing.Optional[Topology] = None,
-           name: str = NAME) -> Client:
-        """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
-        topology = topology or Topology.load()
-        return cls(topology.rpc(service), name, topology.ssl_context_for(topology.rpc(service)))
-
-    @property
-    def url(self) -> str:
-        return self._calls.url
+    def _drive(self, machines, tls):
+        self._driver = Driver(machines[0], tls)
 
     def close(self) -> None:
         self._calls.close()

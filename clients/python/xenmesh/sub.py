@@ -2,47 +2,25 @@
 """Following a publisher, blocking."""
 from __future__ import annotations
 
-import ssl
 import time
 import typing
 
+from .base import BaseSubscriber
 from .blocking import Driver, run
-from .calls import NAME, Calls
-from .follow import SYNCED, Change, Follower
-from .topology import Topology
+from .follow import Change
 
 __all__ = ["Change", "Subscriber"]
 
 
-class Subscriber:
+class Subscriber(BaseSubscriber):
     """What the publisher at `pub` (whose calls are at `rpc`) says below `prefixes`; [] is all.
 
     Yields Changes: for every topic its states in order, with losses told and repaired.  Not
     for use by several threads at once.
     """
 
-    def __init__(self, pub: str, rpc: str, prefixes: typing.Iterable[str] = (),
-                 name: str = NAME, tls: typing.Optional[ssl.SSLContext] = None) -> None:
-        self._calls = Calls(rpc, name)
-        self._follower = Follower(pub, self._calls, prefixes)
-        self._drivers = [Driver(self._follower, tls), Driver(self._calls, tls)]
-
-    @classmethod
-    def to(cls, service: str, prefixes: typing.Iterable[str] = (),
-           topology: typing.Optional[Topology] = None, name: str = NAME) -> Subscriber:
-        """Of a service of the topology (None: this host's): "ops", "HOST/ops"."""
-        topology = topology or Topology.load()
-        pub, rpc = topology.pub(service), topology.rpc(service)
-        return cls(pub, rpc, prefixes, name, topology.ssl_context_for(pub, rpc))
-
-    @property
-    def is_synced(self) -> bool:
-        return self._follower.state == SYNCED
-
-    @property
-    def has_heard(self) -> bool:
-        """Anything was published since this was made, be it a heartbeat."""
-        return self._follower.has_heard
+    def _drive(self, machines, tls):
+        self._drivers = [Driver(machine, tls) for machine in machines]
 
     def close(self) -> None:
         for driver in self._drivers:
