@@ -22,6 +22,7 @@
 
 #include "bus/bind.h"
 #include "bus/codes.h"
+#include "bus/interest.h"
 #include "bus/limits.h"
 #include "bus/transient.h"
 #include "bus/wire.h"
@@ -161,7 +162,7 @@ static bool is_topic_valid(const char *topic)
 /* The place of a topic's first segment, without a name when it is new; NULL: too many. */
 static struct segment *find_segment(struct bus_pub *p, const char *topic)
 {
-	size_t len = strcspn(topic, "/");
+	size_t len = topic_segment_len(topic);
 
 	for (size_t i = 0; i < p->n_segments; i++) {
 		struct segment *s = &p->segments[i];
@@ -250,7 +251,7 @@ static int publish(struct bus_pub *p, const char *topic, const Xenmesh__V1__Even
 	if (r < 0) {
 		return err_trace(r);
 	}
-	name = strndup(topic, strcspn(topic, "/"));
+	name = strndup(topic, topic_segment_len(topic));
 	e = name && !is_transient ? ensure_entry(p, topic) : NULL;
 	if (!name || (!e && !is_transient)) {
 		return -ENOMEM;
@@ -303,16 +304,6 @@ int bus_pub_remove(struct bus_pub *p, const char *topic, const char *reason)
 }
 
 /* ---- pages ---- */
-
-static bool is_wanted(const struct entry *e, char *const *prefixes, size_t n_prefixes)
-{
-	for (size_t i = 0; i < n_prefixes; i++) {
-		if (str_starts((const char *)e->message, prefixes[i])) {
-			return true;
-		}
-	}
-	return n_prefixes == 0;
-}
 
 /* One element of ChangesReply.events from its bytes. */
 static void append_event(struct strbuf *page, const struct entry *e)
@@ -372,7 +363,8 @@ static int make_page(struct bus_pub *p, bool is_full, uint64_t after_seq, char *
 	for (struct list *i = find_above(p, after_seq); i != &p->by_seq; i = i->next) {
 		const struct entry *e = list_entry(i, struct entry, by_seq);
 
-		if ((!is_full || !e->is_tombstone) && is_wanted(e, prefixes, n_prefixes)) {
+		if ((!is_full || !e->is_tombstone) &&
+		    topic_matches((const char *)e->message, prefixes, n_prefixes)) {
 			has_more = page.len > 0 && page.len + e->len > BUS_PAGE_BYTES;
 			if (has_more) {
 				break;

@@ -5,8 +5,7 @@
  * Invariants while synced:
  *  - every event of interest is known as far as `coverage` says, so an event whose
  *    prev_seq is beyond it, or a heartbeat that is, tells a loss;
- *  - known[topic] is the seq of what the user got last, and never goes back
- *    within an instance.
+ *  - `topics` has the seq of what the user got last of each.
  * While not synced, live events are held; losing some of them only means that
  * the next check finds a loss and another sync follows.
  *
@@ -22,18 +21,18 @@
 #include "bus/coverage.h"
 #include "bus/engine.h"
 #include "bus/envelope.h"
+#include "bus/interest.h"
 #include "bus/limits.h"
+#include "bus/sub_held.h"
+#include "bus/sub_topics.h"
 #include "bus/transient.h"
 #include "libcommon/arena.h"
 #include "libcommon/clock.h"
-#include "libcommon/list.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
-#include "libcommon/map.h"
 
 #define HEARTBEAT_TOPIC "bus/heartbeat"
 #define SUB_QUEUE	4096	   /* a burst of one event for each of 4,000 VMs is not lost */
-#define TOPICS_MAX	(1U << 18) /* 5,000 VMs have 15,000; this is 40 MB */
 #define SYNC_TIMEOUT_MS 5000	   /* for one page */
 #define RETRY_MIN_US	100000ULL  /* after a failed sync, doubling to ... */
 #define RETRY_MAX_US	2000000ULL /* ... this */
@@ -45,18 +44,6 @@ enum state {
 	STATE_OFF,     /* nobody heard */
 	STATE_SYNCING, /* a call is out, or the retry timer runs */
 	STATE_SYNCED,
-};
-
-struct topic {
-	uint64_t seq;	/* delivered last; 0 = of an older instance */
-	uint64_t round; /* the full answer that had it last */
-	char name[];
-};
-
-struct held {
-	struct list node;
-	size_t len;
-	uint8_t data[];
 };
 
 /* The answer that is being fetched, page by page. */
@@ -75,8 +62,7 @@ struct bus_sub {
 	struct bus_socket *socket;
 	struct bus_client *client;
 	char *service;
-	char *prefixes[BUS_PREFIXES_MAX];
-	size_t n_prefixes;
+	struct interest interest;
 	bus_sub_fn fn;
 	void *userdata;
 
@@ -84,19 +70,16 @@ struct bus_sub {
 	bool has_base; /* coverage holds for `instance` */
 	uint8_t instance[INSTANCE_LEN];
 	struct coverage coverage;
-	struct map topics;
-	uint64_t round;
+	struct sub_topics topics;
 	bool has_transient; /* transient_seq is of `instance` */
 	uint64_t transient_seq;
 
 	struct sync sync;
 	uint64_t call_id; /* 0 = none out */
 	unsigned int n_failures;
-	const char *no_room_why; /* an event was left out of what is known */
 	sd_event_source *retry;
 
-	struct list held;
-	size_t n_held, held_bytes;
+	struct sub_held held; /* while not synced */
 
 	sd_event_source *silence;
 	uint64_t heard_ns;
@@ -108,16 +91,6 @@ struct bus_sub {
 };
 
 /* ---- life ---- */
-
-static void clear_held(struct bus_sub *s)
-{
-	list_for_each_safe (i, &s->held) {
-		list_unlink(i);
-		free(list_entry(i, struct held, node));
-	}
-	s->n_held = 0;
-	s->held_bytes = 0;
-}
 
 static void leave(struct bus_sub *s)
 {
@@ -138,14 +111,9 @@ struct bus_sub *bus_sub_free(struct bus_sub *s)
 	s->retry = sd_event_source_unref(s->retry);
 	s->silence = sd_event_source_unref(s->silence);
 	s->loop = sd_event_unref(s->loop);
-	clear_held(s);
-	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
-		free(i.value);
-	}
-	map_deinit(&s->topics);
-	for (size_t i = 0; i < s->n_prefixes; i++) {
-		free(s->prefixes[i]);
-	}
+	sub_held_clear(&s->held);
+	sub_topics_deinit(&s->topics);
+	interest_deinit(&s->interest);
 	free(s->service);
 	s->is_dead = true;
 	s->depth++;
@@ -159,66 +127,10 @@ static bool deliver(struct bus_sub *s, const struct bus_sub_event *e)
 	return !s->is_dead;
 }
 
-/* ---- topics of interest ---- */
-
-static size_t segment_len(const char *topic)
-{
-	return strcspn(topic, "/");
-}
-
-static bool is_wanted(const struct bus_sub *s, const char *topic)
-{
-	for (size_t i = 0; i < s->n_prefixes; i++) {
-		if (str_starts(topic, s->prefixes[i])) {
-			return true;
-		}
-	}
-	return s->n_prefixes == 0;
-}
-
-/* Whether some topic below the segment may be wanted. */
-static bool is_segment_wanted(const struct bus_sub *s, const char *segment)
-{
-	for (size_t i = 0; i < s->n_prefixes; i++) {
-		const char *prefix = s->prefixes[i];
-		size_t len = segment_len(prefix);
-
-		if (prefix[len] == '/' ? len == strlen(segment) && !memcmp(prefix, segment, len)
-				       : str_starts(segment, prefix)) {
-			return true;
-		}
-	}
-	return s->n_prefixes == 0;
-}
-
-static struct topic *topic_get(struct bus_sub *s, const char *name)
-{
-	struct topic *t = map_get_str(&s->topics, name);
-	size_t size = strlen(name) + 1;
-
-	if (t) {
-		return t;
-	}
-	if (map_size(&s->topics) >= TOPICS_MAX) {
-		s->no_room_why = "it publishes more topics than a subscriber keeps";
-		return NULL;
-	}
-	t = calloc(1, sizeof(*t) + size);
-	if (!t) {
-		s->no_room_why = "out of memory";
-		return NULL;
-	}
-	memcpy(t->name, name, size);
-	if (map_set_str(&s->topics, name, t, NULL) < 0) {
-		s->no_room_why = "out of memory";
-		free(t);
-		return NULL;
-	}
-	return t;
-}
+/* ---- events ---- */
 
 /* Hand an event to the user unless it is old. raw: the publication, NULL when it was replayed. With
- * no room for its topic it is not handed over, and no_room_why is set. */
+ * no room for its topic it is not handed over, and topics.no_room_why is set. */
 static bool apply(struct bus_sub *s, const Xenmesh__V1__Event *event, const void *raw, size_t size)
 {
 	struct bus_sub_event e = {
@@ -230,28 +142,15 @@ static bool apply(struct bus_sub *s, const Xenmesh__V1__Event *event, const void
 		.size = size,
 		.raw = raw,
 	};
-	struct topic *t;
+	bool is_news;
 
 	if (event->body_case == XENMESH__V1__EVENT__BODY_REMOVED) {
-		t = map_get_str(&s->topics, event->topic);
-		if (!t || t->seq >= event->seq) {
-			return true;
-		}
-		map_remove_str(&s->topics, event->topic);
-		free(t);
 		e.what = BUS_SUB_REMOVED;
-		return deliver(s, &e);
+		is_news = sub_topics_remove(&s->topics, event->topic, event->seq);
+	} else {
+		is_news = sub_topics_put(&s->topics, event->topic, event->seq);
 	}
-	t = topic_get(s, event->topic);
-	if (!t) {
-		return true;
-	}
-	t->round = s->round;
-	if (t->seq >= event->seq) {
-		return true;
-	}
-	t->seq = event->seq;
-	return deliver(s, &e);
+	return !is_news || deliver(s, &e);
 }
 
 static bool is_topic_valid(const char *topic)
@@ -289,7 +188,7 @@ static void start_sync(struct bus_sub *s)
 static void start_over(struct bus_sub *s)
 {
 	s->has_base = false;
-	clear_held(s);
+	sub_held_clear(&s->held);
 	start_sync(s);
 }
 
@@ -318,9 +217,7 @@ static void adopt_instance(struct bus_sub *s, const ProtobufCBinaryData *instanc
 	s->has_base = false;
 	s->has_transient = false;
 	coverage_reset(&s->coverage, 0);
-	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
-		((struct topic *)i.value)->seq = 0;
-	}
+	sub_topics_renumber(&s->topics);
 }
 
 /* What a page must satisfy to be the answer to what was asked. NULL or what is wrong. */
@@ -351,7 +248,7 @@ static bool apply_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 		const Xenmesh__V1__Event *event = page->events[i];
 
 		if (event->seq == 0 || !is_topic_valid(event->topic) ||
-		    !is_wanted(s, event->topic)) {
+		    !interest_has(&s->interest, event->topic)) {
 			continue;
 		}
 		if (!apply(s, event, NULL, xenmesh__v1__event__get_packed_size(event))) {
@@ -361,25 +258,27 @@ static bool apply_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 	return true;
 }
 
+struct sweep {
+	struct bus_sub *sub;
+	uint64_t seq; /* of the answer */
+};
+
+static bool on_swept(const char *topic, void *userdata)
+{
+	const struct sweep *w = userdata;
+
+	return deliver(w->sub, &(struct bus_sub_event){ .what = BUS_SUB_REMOVED,
+							.topic = topic,
+							.replayed = true,
+							.seq = w->seq });
+}
+
 /* After a full answer: what was in none of its pages is no more. */
 static bool sweep(struct bus_sub *s, uint64_t seq)
 {
-	for (struct map_iter i = map_begin(&s->topics); map_next(&s->topics, &i);) {
-		_cleanup_(xfreep) struct topic *t = NULL;
+	struct sweep w = { s, seq };
 
-		if (((struct topic *)i.value)->round == s->round) {
-			continue;
-		}
-		t = i.value;
-		map_remove(&s->topics, i.key, i.key_len);
-		if (!deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_REMOVED,
-							 .topic = t->name,
-							 .replayed = true,
-							 .seq = seq })) {
-			return false;
-		}
-	}
-	return true;
+	return sub_topics_sweep(&s->topics, on_swept, &w);
 }
 
 static bool finish_sync(struct bus_sub *s, uint64_t seq)
@@ -405,7 +304,7 @@ static void on_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 		return;
 	}
 	if (page->full && !(sync->is_paging && sync->is_full)) {
-		s->round++;
+		sub_topics_begin_round(&s->topics);
 		sync->first_seq = page->seq;
 		sync->was_full = true;
 		sync->n_pages = 0;
@@ -415,12 +314,12 @@ static void on_page(struct bus_sub *s, const Xenmesh__V1__ChangesReply *page)
 	}
 	sync->is_full = page->full;
 	sync->n_pages++;
-	s->no_room_why = NULL;
+	s->topics.no_room_why = NULL;
 	if (!apply_page(s, page)) {
 		return;
 	}
-	if (s->no_room_why) {
-		fail_sync(s, s->no_room_why);
+	if (s->topics.no_room_why) {
+		fail_sync(s, s->topics.no_room_why);
 		return;
 	}
 	if (page->more) {
@@ -468,8 +367,8 @@ static void ask(struct bus_sub *s)
 	int r;
 
 	if (sync->is_paging ? sync->is_full : !s->has_base) {
-		snapshot.prefixes = s->prefixes;
-		snapshot.n_prefixes = s->n_prefixes;
+		snapshot.prefixes = s->interest.prefixes;
+		snapshot.n_prefixes = s->interest.n;
 		snapshot.after_seq = sync->is_paging ? sync->position : 0;
 		r = bus_client_call(s->client, "xenmesh.v1.Bus/Snapshot", &snapshot.base, &options,
 				    on_answer, s, &s->call_id);
@@ -477,8 +376,8 @@ static void ask(struct bus_sub *s)
 		changes.instance.data = s->instance;
 		changes.instance.len = INSTANCE_LEN;
 		changes.since_seq = sync->is_paging ? sync->position : s->coverage.complete;
-		changes.prefixes = s->prefixes;
-		changes.n_prefixes = s->n_prefixes;
+		changes.prefixes = s->interest.prefixes;
+		changes.n_prefixes = s->interest.n;
 		r = bus_client_call(s->client, "xenmesh.v1.Bus/Changes", &changes.base, &options,
 				    on_answer, s, &s->call_id);
 	}
@@ -489,32 +388,13 @@ static void ask(struct bus_sub *s)
 
 /* ---- live events ---- */
 
-/* at_front: what was taken from there just now, or nothing else is held. */
-static void hold(struct bus_sub *s, const void *data, size_t len, bool at_front)
-{
-	struct held *h;
-
-	if (s->n_held >= BUS_SUB_PENDING_MAX || s->held_bytes + len > BUS_SUB_PENDING_BYTES) {
-		clear_held(s);
-	}
-	h = malloc(sizeof(*h) + len);
-	if (!h) {
-		return; /* as good as lost on the way: found out by prev_seq */
-	}
-	h->len = len;
-	memcpy(h->data, data, len);
-	list_append(at_front ? s->held.next : &s->held, &h->node);
-	s->n_held++;
-	s->held_bytes += len;
-}
-
 /* Up to `seq` at least `at_least` events were lost. Who follows all can tell how many. */
 static bool tell_gap(struct bus_sub *s, uint64_t seq, uint64_t at_least)
 {
 	uint64_t highest = coverage_highest(&s->coverage);
 	uint64_t missed = at_least;
 
-	if (s->n_prefixes == 0 && seq > highest) {
+	if (s->interest.n == 0 && seq > highest) {
 		missed = MAX(missed, seq - highest);
 	}
 	s->stats.gaps++;
@@ -559,11 +439,11 @@ static bool on_transient(struct bus_sub *s, const Xenmesh__V1__Event *event, con
 		return true;
 	}
 	/* So that the size of other gaps is told right; nothing else depends on it. */
-	(void)coverage_add(&s->coverage, event->topic, segment_len(event->topic), event->seq);
+	(void)coverage_add(&s->coverage, event->topic, topic_segment_len(event->topic), event->seq);
 	if (!follow_transient(s, event->seq, event->prev_seq)) {
 		return false;
 	}
-	return !is_wanted(s, event->topic) || deliver(s, &e);
+	return !interest_has(&s->interest, event->topic) || deliver(s, &e);
 }
 
 /* There was no room for an event: it is as good as lost, and asked for again after a while. */
@@ -576,7 +456,7 @@ static bool leave_out(struct bus_sub *s, uint64_t seq)
 	}
 	s->state = STATE_SYNCING;
 	s->sync = (struct sync){ 0 };
-	fail_sync(s, s->no_room_why);
+	fail_sync(s, s->topics.no_room_why);
 	return true;
 }
 
@@ -597,12 +477,12 @@ static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 
 		if (streq(name, BUS_TRANSIENT_SEGMENT)) {
 			transient_seq = beat->segments[i]->seq;
-		} else if (is_segment_wanted(s, name) &&
+		} else if (interest_has_segment(&s->interest, name) &&
 			   beat->segments[i]->seq > coverage_of(&s->coverage, name, strlen(name))) {
 			n_behind++;
 		}
 	}
-	if (is_segment_wanted(s, BUS_TRANSIENT_SEGMENT) &&
+	if (interest_has_segment(&s->interest, BUS_TRANSIENT_SEGMENT) &&
 	    !follow_transient(s, transient_seq, transient_seq)) {
 		return false;
 	}
@@ -619,13 +499,13 @@ static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const void *data,
 		     size_t len)
 {
-	size_t seg_len = segment_len(event->topic);
+	size_t seg_len = topic_segment_len(event->topic);
 	bool is_transient = bus_topic_is_transient(event->topic);
 
 	if (!is_instance(s, &event->instance)) {
 		start_over(s);
 		if (is_transient) {
-			hold(s, data, len, false); /* no snapshot has it */
+			sub_held_add(&s->held, data, len, false); /* no snapshot has it */
 		}
 		return true;
 	}
@@ -636,22 +516,22 @@ static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const v
 		return true;
 	}
 	if (event->prev_seq > coverage_of(&s->coverage, event->topic, seg_len)) {
-		hold(s, data, len, true);
+		sub_held_add(&s->held, data, len, true);
 		return tell_gap(s, event->seq - 1, 1);
 	}
 	if (!coverage_add(&s->coverage, event->topic, seg_len, event->seq)) {
-		hold(s, data, len, true);
+		sub_held_add(&s->held, data, len, true);
 		start_sync(s);
 		return true;
 	}
-	if (!is_wanted(s, event->topic)) {
+	if (!interest_has(&s->interest, event->topic)) {
 		return true;
 	}
-	s->no_room_why = NULL;
+	s->topics.no_room_why = NULL;
 	if (!apply(s, event, data, len)) {
 		return false;
 	}
-	return !s->no_room_why || leave_out(s, event->seq);
+	return !s->topics.no_room_why || leave_out(s, event->seq);
 }
 
 /* A publication: topic, NUL, Event. NULL when it is none. */
@@ -692,15 +572,12 @@ static bool process(struct bus_sub *s, const void *data, size_t len)
 /* Until none is left or a sync is needed again. */
 static bool flush_held(struct bus_sub *s)
 {
-	struct held *h;
+	struct sub_held_message *m;
 	bool alive = true;
 
-	while (alive && s->state == STATE_SYNCED && (h = list_first(&s->held, struct held, node))) {
-		list_unlink(&h->node);
-		s->n_held--;
-		s->held_bytes -= h->len;
-		alive = process(s, h->data, h->len);
-		free(h);
+	while (alive && s->state == STATE_SYNCED && (m = sub_held_take(&s->held))) {
+		alive = process(s, m->data, m->len);
+		free(m);
 	}
 	return alive;
 }
@@ -715,7 +592,7 @@ static void go_down(struct bus_sub *s)
 	}
 	s->retry = sd_event_source_unref(s->retry);
 	s->state = STATE_OFF;
-	clear_held(s);
+	sub_held_clear(&s->held);
 	if (!s->is_down_told) {
 		s->is_down_told = true;
 		deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_DOWN,
@@ -772,7 +649,7 @@ static void on_message(struct bus_socket *socket _unused_, const struct bus_peer
 	if (s->state == STATE_SYNCED) {
 		process(s, data, len);
 	} else if (!is_heartbeat) {
-		hold(s, data, len, false);
+		sub_held_add(&s->held, data, len, false);
 	}
 	leave(s);
 }
@@ -785,7 +662,7 @@ static void on_link(struct bus_socket *socket _unused_, const struct bus_peer *p
 	s->depth++;
 	if (up) {
 		s->heard_ns = clock_boot_ns();
-		clear_held(s);
+		sub_held_clear(&s->held);
 		start_sync(s);
 	} else {
 		go_down(s);
@@ -795,12 +672,11 @@ static void on_link(struct bus_socket *socket _unused_, const struct bus_peer *p
 
 /* ---- the interface ---- */
 
-/* Whole first segments: only then the continuity of prev_seq can be seen. */
 static int open_socket(struct bus_sub *s, const struct topology_endpoint *where)
 {
 	static const struct bus_socket_handler handler = { .on_message = on_message,
 							   .on_link = on_link };
-	char first[BUS_PREFIXES_MAX][BUS_TOPIC_MAX + 1];
+	struct interest_segment first[BUS_PREFIXES_MAX];
 	const char *topics[BUS_PREFIXES_MAX + 1];
 	struct bus_socket_options options = {
 		.max_message = BUS_EVENT_MAX + BUS_TOPIC_MAX + 1,
@@ -810,38 +686,16 @@ static int open_socket(struct bus_sub *s, const struct topology_endpoint *where)
 	};
 	int r;
 
-	for (size_t i = 0; i < s->n_prefixes; i++) {
-		size_t len = segment_len(s->prefixes[i]);
-
-		len += s->prefixes[i][len] == '/';
-		memcpy(first[i], s->prefixes[i], len);
-		first[i][len] = '\0';
-		topics[options.n_topics++] = first[i];
+	for (size_t i = 0; i < s->interest.n; i++) {
+		interest_segment_of(&s->interest, i, &first[i]);
+		topics[options.n_topics++] = first[i].prefix;
 	}
-	topics[options.n_topics++] = s->n_prefixes > 0 ? HEARTBEAT_TOPIC : "";
+	topics[options.n_topics++] = s->interest.n > 0 ? HEARTBEAT_TOPIC : "";
 	r = s->engine->open(&s->socket, s->loop, BUS_SUB, &options, &handler, s);
 	if (r < 0) {
 		return r;
 	}
 	return s->engine->dial(s->socket, where->urls[0]);
-}
-
-static int set_prefixes(struct bus_sub *s, const char *const *prefixes, size_t n_prefixes)
-{
-	if (n_prefixes > BUS_PREFIXES_MAX) {
-		return -EINVAL;
-	}
-	for (size_t i = 0; i < n_prefixes; i++) {
-		if (strlen(prefixes[i]) > BUS_TOPIC_MAX) {
-			return -EINVAL;
-		}
-		s->prefixes[i] = strdup(prefixes[i]);
-		if (!s->prefixes[i]) {
-			return -ENOMEM;
-		}
-		s->n_prefixes++;
-	}
-	return 0;
 }
 
 int bus_sub_new(struct bus_sub **out, sd_event *loop, const struct topology *topology,
@@ -859,7 +713,7 @@ int bus_sub_new(struct bus_sub **out, sd_event *loop, const struct topology *top
 	if (!s) {
 		return -ENOMEM;
 	}
-	list_init(&s->held);
+	sub_held_init(&s->held);
 	s->loop = sd_event_ref(loop);
 	s->fn = fn;
 	s->userdata = userdata;
@@ -869,7 +723,7 @@ int bus_sub_new(struct bus_sub **out, sd_event *loop, const struct topology *top
 	if (!s->service) {
 		return -ENOMEM;
 	}
-	r = set_prefixes(s, prefixes, n_prefixes);
+	r = interest_init(&s->interest, prefixes, n_prefixes);
 	if (r < 0) {
 		return r;
 	}

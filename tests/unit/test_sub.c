@@ -210,7 +210,7 @@ static void test_sub__no_memory_for_a_topic(void)
 	struct publisher p;
 	struct mirror m;
 
-	/* struct topic of sub.c: two counters and the name. */
+	/* struct topic of sub_topics.c: two counters and the name. */
 	failing_size = 2 * sizeof(uint64_t) + sizeof(topic);
 	if (set_up(&m, &p, "")) {
 		CU_ASSERT(run_connected(&m, &p));
