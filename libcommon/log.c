@@ -28,6 +28,7 @@
 static struct {
 	const char *ident;
 	log_sink_fn sink;
+	void (*flush)(void); /* of the sink, or NULL */
 	enum log_level level;
 	bool is_in_sink;
 	bool is_stalled;	  /* stderr was full; do not wait for it again */
@@ -99,6 +100,12 @@ const char *log_level_name(enum log_level level)
 void log_set_sink(log_sink_fn sink)
 {
 	state.sink = sink;
+	state.flush = NULL;
+}
+
+void log_set_flush(void (*flush)(void))
+{
+	state.flush = flush;
 }
 
 bool log_would(enum log_level level)
@@ -277,23 +284,33 @@ static void begin_line(struct line *l, enum log_level level)
 	put(l, " ", 1);
 }
 
+/* False when stderr still does not take it. */
+static bool tell_lost(void)
+{
+	struct line l;
+	char text[80];
+
+	if (state.n_lost == 0) {
+		return true;
+	}
+	begin_line(&l, LOG_LEVEL_WARNING);
+	snprintf(text, sizeof(text), "%u lines were lost, standard error was full\n", state.n_lost);
+	put_str(&l, text);
+	if (!write_line(&l)) {
+		return false;
+	}
+	state.n_lost = 0;
+	return true;
+}
+
 void log_sink_stderr(enum log_level level, const char *message, const struct log_field *fields,
 		     size_t n_fields)
 {
 	struct line l;
 
-	if (state.n_lost > 0) {
-		char text[80];
-
-		begin_line(&l, LOG_LEVEL_WARNING);
-		snprintf(text, sizeof(text), "%u lines were lost, standard error was full\n",
-			 state.n_lost);
-		put_str(&l, text);
-		if (!write_line(&l)) {
-			state.n_lost++;
-			return;
-		}
-		state.n_lost = 0;
+	if (!tell_lost()) {
+		state.n_lost++;
+		return;
 	}
 	begin_line(&l, level);
 	put_str(&l, message);
@@ -483,5 +500,9 @@ void log_flush(void)
 	int saved_errno = errno;
 
 	tell_suppressed(UINT64_MAX);
+	if (state.flush) {
+		state.flush();
+	}
+	tell_lost();
 	errno = saved_errno;
 }

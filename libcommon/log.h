@@ -71,6 +71,9 @@ int log_level_parse(const char *text, enum log_level *out);
 const char *log_level_name(enum log_level level);
 /* NULL = back to stderr. */
 void log_set_sink(log_sink_fn sink);
+/* For the sink that was set last, if it counts lines: log_flush() calls it to have the count told.
+ */
+void log_set_flush(void (*flush)(void));
 /* Structured lines to the journal when stderr is connected to it; else stays on stderr. Writing
  * never waits for the journal: lines it has no room for are counted, and the count is told. */
 void log_use_journal(void);
@@ -96,7 +99,7 @@ void log_lines(enum log_level level, const char *text);
 void log_enter(struct log_scope *scope);
 void log_leave(struct log_scope *scope);
 
-/* Tell all numbers of lines left out so far; at the end of a program. */
+/* Tell all numbers of lines left out or lost so far; at the end of a program. */
 void log_flush(void);
 
 /* Escape into out, always terminated: C0, C1 and DEL, what is no UTF-8, and the characters that

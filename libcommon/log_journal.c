@@ -6,7 +6,8 @@
  * sd_journal_sendv(3) waits while the journal's queue is full, which would stop
  * the loop; so the entry is written here as its documented native protocol
  * says (systemd.io/JOURNAL_NATIVE_PROTOCOL), and what the journal does not take
- * at once is counted and told with the next entry that it takes.
+ * at once is counted and told with the next entry that it takes, or on stderr
+ * at the end of the program.
  */
 #include <stdio.h>
 #include <sys/socket.h>
@@ -16,7 +17,8 @@
 #include "libcommon/log.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
-#define ENTRY_SIZE     8192	    /* more than a message and all fields that a sink can get */
+#define ENTRY_SIZE     8192 /* more than a message and all fields that a sink can get */
+#define LOST_SIZE      96
 #define SEND_BUFFER    (256U << 10) /* a burst, while the journal writes to its disk */
 
 static struct {
@@ -79,17 +81,22 @@ static int deliver(const struct entry *e)
 	return errno == ENOBUFS || errno == EINTR ? -EAGAIN : -errno;
 }
 
+static void put_lost(char text[static LOST_SIZE])
+{
+	snprintf(text, LOST_SIZE, "%u lines are missing here: the journal was too slow for them",
+		 journal.n_lost);
+}
+
 static int tell_lost(void)
 {
 	struct entry e;
-	char text[96];
+	char text[LOST_SIZE];
 	int r;
 
 	if (journal.n_lost == 0) {
 		return 0;
 	}
-	snprintf(text, sizeof(text), "%u lines are missing here: the journal was too slow for them",
-		 journal.n_lost);
+	put_lost(text);
 	begin(&e, LOG_LEVEL_WARNING, text);
 	r = deliver(&e);
 	journal.n_lost = r == 0 ? 0 : journal.n_lost;
@@ -116,6 +123,18 @@ static void sink(enum log_level level, const char *message, const struct log_fie
 	}
 }
 
+/* There will be no next entry. */
+static void flush(void)
+{
+	char text[LOST_SIZE];
+
+	if (tell_lost() < 0) {
+		put_lost(text);
+		log_sink_stderr(LOG_LEVEL_WARNING, text, NULL, 0);
+		journal.n_lost = 0;
+	}
+}
+
 int log_use_journal_at(const char *path)
 {
 	const int size = SEND_BUFFER;
@@ -134,6 +153,7 @@ int log_use_journal_at(const char *path)
 	memcpy(journal.address.sun_path, path, strlen(path) + 1);
 	journal.n_lost = 0;
 	log_set_sink(sink);
+	log_set_flush(flush);
 	return 0;
 }
 

@@ -331,12 +331,20 @@ static void test_full_stderr_does_not_block(void)
 	for (int i = 0; i < 10; i++) {
 		log_info("lost");
 	}
+	log_flush();
 	CU_ASSERT_TRUE(clock_boot_ns() - start_ns < 5 * NSEC_PER_SEC);
 	while (read(fd, block, sizeof(block)) > 0) {
 	}
 	log_info("there again");
 	check_stderr(fd, "test: warning 10 lines were lost, standard error was full\n"
 			 "test: info there again\n");
+	while (write(STDERR_FILENO, block, sizeof(block)) > 0) {
+	}
+	log_info("lost");
+	while (read(fd, block, sizeof(block)) > 0) {
+	}
+	log_flush();
+	check_stderr(fd, "test: warning 1 lines were lost, standard error was full\n");
 	restore(fd);
 }
 
@@ -417,6 +425,43 @@ static void test_full_journal_does_not_block(void)
 	log_set_sink(NULL);
 }
 
+/* At the end: to the journal if it goes on, else to stderr. */
+static void test_flush_tells_lost(void)
+{
+	static const char missing[] = "lines are missing here: the journal was too slow for them\n";
+	int fd = redirect();
+	char path[64], text[9000];
+	int journal = open_journal(path);
+	unsigned int n_sent = 0, n_got = 0, n_lost = 0;
+	ssize_t n;
+
+	for (; n_sent < 5000; n_sent++) {
+		log_write(NULL, LOG_LEVEL_INFO, NULL, 0, "line");
+	}
+	log_flush();
+	n = read(fd, text, sizeof(text) - 1);
+	text[MAX(n, 0)] = '\0';
+	CU_ASSERT_EQUAL(sscanf(text, "test: warning %u", &n_lost), 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, missing));
+	log_flush();
+	check_stderr(fd, "");
+	log_info("one more");
+	while (recv(journal, text, sizeof(text), 0) > 0) {
+		n_got++;
+	}
+	CU_ASSERT_EQUAL(n_got + n_lost, n_sent);
+	log_flush();
+	n = recv(journal, text, sizeof(text) - 1, 0);
+	text[MAX(n, 0)] = '\0';
+	CU_ASSERT(str_starts(text, "MESSAGE=1 lines are missing here"));
+	log_flush();
+	CU_ASSERT_EQUAL(recv(journal, text, sizeof(text), 0), -1);
+	check_stderr(fd, "");
+	close(journal);
+	unlink(path);
+	restore(fd);
+}
+
 /* Without a journal the lines go where it would have got them from too. */
 static void test_absent_journal(void)
 {
@@ -458,5 +503,5 @@ UNIT_MAIN("log", UNIT_TEST(test_levels), UNIT_TEST(test_fields_and_escaping), UN
 	  UNIT_TEST(test_stderr_leaves_fields_out), UNIT_TEST(test_keeps_errno),
 	  UNIT_TEST(test_stderr_line), UNIT_TEST(test_stderr_of_the_journal),
 	  UNIT_TEST(test_full_stderr_does_not_block), UNIT_TEST(test_journal_entries),
-	  UNIT_TEST(test_full_journal_does_not_block), UNIT_TEST(test_absent_journal),
-	  UNIT_TEST(test_sink_that_logs))
+	  UNIT_TEST(test_full_journal_does_not_block), UNIT_TEST(test_flush_tells_lost),
+	  UNIT_TEST(test_absent_journal), UNIT_TEST(test_sink_that_logs))
