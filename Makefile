@@ -95,7 +95,7 @@ $(eval $(call program,xenmesh-metrics,services/metrics/main.c,metrics $(SERVICE)
 $(eval $(call program,xenmesh-agent-bridge,services/agent-bridge/main.c,bridge $(SERVICE),$(BUS_LIBS) $(XS_LIBS)))
 $(eval $(call program,xenmesh-guest-agent,services/guest-agent/main.c,guestagent common,$(XS_LIBS) -lmnl))
 $(eval $(call program,xenmesh-simhost,services/simhost/main.c,simhost simxen opshost guestagent $(COMMON),$(SYSTEMD_LIBS) $(PB_LIBS) $(XS_LIBS) -linih -lm))
-$(eval $(call program,xenmesh,clients/cli/main.c,cli $(SERVICE),$(BUS_LIBS) -ljson-c -lncurses -ltinfo -lm))
+$(eval $(call program,xenmesh,clients/cli/main.c,cli $(SERVICE),$(BUS_LIBS) -ljson-c -lncursesw -ltinfo -lm))
 
 # ---- generated code ----
 
@@ -151,7 +151,7 @@ TEST_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(UNIT_SRC) $(FUZZ_SRC) $(BENCH_SRC)) \
 ALL_OBJ += $(TEST_OBJ)
 TEST_ARCHIVES := $(filter-out %/libcli.a,$(ALL_ARCHIVES)) $(BUILD)/libcli.a
 TEST_LIBS := $(BUS_LIBS) $(XS_LIBS) -lxenlight -lxlutil -lxentoollog -lxenctrl -lsqlite3 \
-	-lmicrohttpd -lmnl -ljson-c -lncurses -ltinfo -lcunit -lz -lm
+	-lmicrohttpd -lmnl -ljson-c -lncursesw -ltinfo -lcunit -lz -lm
 
 # A peer of the benchmarks, if it is there.
 RRD_LIBS := $(if $(wildcard /usr/include/rrd.h),-lrrd)

@@ -8,6 +8,7 @@
 #include <curses.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <termcap.h>
 
 #include "clients/cli/follow.h"
 #include "libcommon/loop.h"
@@ -42,6 +43,21 @@ static int parse_column(struct frames *f, const char *text)
 	return cli_usage("--sort is %s, not \"%s\"", list, text);
 }
 
+/* curses ends the program when it cannot draw, before it could be told what to do. */
+static int check_terminal(void)
+{
+	const char *type = getenv("TERM");
+
+	if (type && tgetent(NULL, type) == 1) {
+		return CLI_OK;
+	}
+	cli_error(
+		"cannot draw on a terminal of type \"%s\": set TERM to what it is, or print frames "
+		"with --batch",
+		type ? type : "");
+	return CLI_FAILURE;
+}
+
 int frames_init(struct frames *f, const struct frames_kind *kind, struct cli *cli, void *userdata,
 		int argc, char **argv)
 {
@@ -70,7 +86,8 @@ int frames_init(struct frames *f, const struct frames_kind *kind, struct cli *cl
 	}
 	f->delay_ns = ms * NSEC_PER_MSEC;
 	f->is_batch = is_batch || cli->json || !isatty(STDOUT_FILENO);
-	return parse_column(f, sort);
+	r = parse_column(f, sort);
+	return r || f->is_batch ? r : check_terminal();
 }
 
 static void drop_lines(struct frames *f)
@@ -205,6 +222,8 @@ static int on_key(sd_event_source *source _unused_, int fd _unused_, uint32_t re
 
 int frames_begin(struct frames *f)
 {
+	int r;
+
 	if (f->is_batch) {
 		return 0;
 	}
@@ -213,7 +232,8 @@ int frames_begin(struct frames *f)
 	cbreak();
 	curs_set(0);
 	nodelay(stdscr, TRUE);
-	return sd_event_add_io(f->cli->loop, &f->key_source, STDIN_FILENO, EPOLLIN, on_key, f);
+	r = sd_event_add_io(f->cli->loop, &f->key_source, STDIN_FILENO, EPOLLIN, on_key, f);
+	return r == -EPERM ? 0 : r; /* a file or /dev/null, which has no keys */
 }
 
 void frames_end(struct frames *f)

@@ -46,7 +46,8 @@ struct frames {
 };
 
 /* Takes -b, -n, -d and -s of argv, which must leave nothing. CLI_OK, or CLI_USAGE after saying what
- * is wrong. kind must outlive f. */
+ * is wrong, or CLI_FAILURE after saying that the terminal cannot be drawn on. kind must outlive f.
+ */
 int frames_init(struct frames *f, const struct frames_kind *kind, struct cli *cli, void *userdata,
 		int argc, char **argv);
 /* Idempotent, also for a zeroed one. */

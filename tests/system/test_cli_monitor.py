@@ -200,12 +200,13 @@ class Cli:
         finally:
             fast.close()
 
-    def on_terminal(self, *args, columns=80, env=None):
+    def on_terminal(self, *args, columns=80, env=None, **streams):
         """The command with a terminal of its own; the process and the terminal's other end."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        process = subprocess.Popen(self.command(*args), env=dict(self.env, TERM="xterm", **(env or {})),
-                                   stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(self.command(*args), env={**self.env, "TERM": "xterm", **(env or {})},
+                                   **dict({"stdin": theirs, "stderr": subprocess.DEVNULL}, **streams),
+                                   stdout=theirs, start_new_session=True)
         os.close(theirs)
         self.bench.processes.append(process)
         return process, ours
@@ -350,6 +351,24 @@ class Cli:
             data += os.read(fd, 65536)
         os.write(fd, b"q")
         bus.wait_for(lambda: select.select([fd], [], [], 0)[0] and self.drained(fd, process), 10, "q ends it")
+        bus.expect(process.wait(10) == 0, "ended with %s" % process.returncode)
+        os.close(fd)
+
+    def top_on_an_unknown_terminal(self):
+        process, fd = self.on_terminal("top", env={"TERM": "no-such-terminal"}, stderr=subprocess.PIPE)
+        said = process.communicate(timeout=TIMEOUT_S)[1].decode()
+        bus.expect(process.returncode == 1, "ended with %s" % process.returncode)
+        bus.expect("no-such-terminal" in said and "--batch" in said, "said: %r" % said)
+        os.close(fd)
+
+    def top_without_keys(self):
+        """Standard input that is no terminal leaves the frames."""
+        process, fd = self.on_terminal("top", "-n", 1, columns=120, stdin=subprocess.DEVNULL)
+        data = b""
+        while b"METHOD" not in data:
+            bus.expect(select.select([fd], [], [], 20)[0], "nothing is drawn: %r" % data[-200:])
+            data += os.read(fd, 65536)
+        bus.wait_for(lambda: select.select([fd], [], [], 0)[0] and self.drained(fd, process), 10, "the frame ends it")
         bus.expect(process.wait(10) == 0, "ended with %s" % process.returncode)
         os.close(fd)
 
@@ -547,7 +566,7 @@ def main():
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "closed_output", "monitor_snapshot", "monitor_since_start", "monitor_gap",
              "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "snapshot", "openmetrics",
-             "top", "top_on_a_terminal", "trace", "trace_denied", "capture_show", "capture_damaged",
+             "top", "top_on_a_terminal", "top_on_an_unknown_terminal", "top_without_keys", "trace", "trace_denied", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
              "replay_never_live", "pub")
     try:

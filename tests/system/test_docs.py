@@ -380,6 +380,7 @@ QUESTIONS = (
     ("value", ["metrics", "query", "host", "--cf", "m"], ["min", "max"]),
     ("unknown_value", ["vm", "shutdown", "--deadline", ""], []),
     ("topics", ["events", "v"], ["vm/"]),
+    ("counters_are_no_topics", ["bus", "stats", "ops", ""], []),
     ("method", ["bus", "call", "StartV"], ["StartVm"]),
     ("method_of_proto", ["bus", "call", "Ops/Und"], ["Ops/UndefineVm"]),
     ("method_in_full", ["bus", "call", "xenmesh.v1.Ops/Und"], ["xenmesh.v1.Ops/UndefineVm"]),
