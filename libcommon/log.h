@@ -71,8 +71,7 @@ int log_level_parse(const char *text, enum log_level *out);
 const char *log_level_name(enum log_level level);
 /* NULL = back to stderr. */
 void log_set_sink(log_sink_fn sink);
-/* For the sink that was set last, if it counts lines: log_flush() calls it to have the count told.
- */
+/* For the sink that was set last, if it counts what it loses: log_flush() has it tell the count. */
 void log_set_flush(void (*flush)(void));
 /* Structured lines to the journal when stderr is connected to it; else stays on stderr. Writing
  * never waits for the journal: lines it has no room for are counted, and the count is told. */
