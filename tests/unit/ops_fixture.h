@@ -215,6 +215,13 @@ static inline void ops_power_on(struct ops_fixture *f, const char *uuid)
 	RUN_TO_END(f, id, TASK_DONE);
 }
 
+/* UUID_A, the VM most tests are about, is "web" and runs. */
+static inline void ops_define_running(struct ops_fixture *f)
+{
+	ops_define(f, ops_config(UUID_A, "web"));
+	ops_power_on(f, UUID_A);
+}
+
 /* TASK_SHUTDOWN or TASK_REBOOT of UUID_A. */
 static inline struct ops_id ops_shut_down(struct ops_fixture *f, enum task_kind kind,
 					  uint32_t timeout_s, bool is_forced)

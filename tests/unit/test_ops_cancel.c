@@ -71,8 +71,7 @@ static void test_cancel__cancels_waiting_for_a_guest(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = true;
 	id = ops_shut_down(&f, TASK_REBOOT, 60, true);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
@@ -87,8 +86,7 @@ static void test_cancel__destroy_cannot_be_cancelled(void)
 	struct ops_id id;
 	const char *why;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_holding = true;
 	id = ops_order(&f, TASK_DESTROY, UUID_A);
 	WAIT(&f, fakehost_worker(&f.host));
@@ -102,8 +100,7 @@ static void test_cancel__destroy_overtakes(void)
 	WITH_OPS(f);
 	struct ops_id a, b, c;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = true;
 	a = ops_shut_down(&f, TASK_SHUTDOWN, 3600, false);
 	b = ops_order(&f, TASK_START, UUID_A);
@@ -142,8 +139,7 @@ static void test_cancel__destroys_do_not_overtake_each_other(void)
 	WITH_OPS(f);
 	struct ops_id a, b;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_holding = true;
 	a = ops_order(&f, TASK_DESTROY, UUID_A);
 	WAIT(&f, fakehost_worker(&f.host));
@@ -161,8 +157,7 @@ static void test_cancel__destroy_comes_before_policy(void)
 	WITH_OPS(f);
 	struct ops_id a, b;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_not_spawning = true;
 	a = ops_order(&f, TASK_PAUSE, UUID_A);
 	WAIT(&f, f.host.n_spawn_requests == 2);
@@ -183,8 +178,7 @@ static void test_cancel__overtaken_reboot_does_not_create(void)
 	WITH_OPS(f);
 	struct ops_id a, b;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	a = ops_order(&f, TASK_REBOOT, UUID_A);
 	WAIT(&f, f.host.n_asks == 1);
 	f.host.is_holding = true;

@@ -59,8 +59,7 @@ static void test_engine__shuts_down(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	id = ops_order(&f, TASK_SHUTDOWN, UUID_A);
 	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_task(&f, id)->domid, -1);
@@ -77,8 +76,7 @@ static void test_engine__gives_deaf_guests_up(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = true;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, false);
 	RUN_TO_END(&f, id, TASK_FAILED);
@@ -96,8 +94,7 @@ static void test_engine__gives_up_when_not_even_acknowledged(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_holding = true;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, false);
 	WAIT(&f, ops_is_ended(&f, id));
@@ -119,8 +116,7 @@ static void test_engine__asks_again_when_asking_fails(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_worker_dying = true;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, true);
 	WAIT(&f, f.host.n_asks >= 2);
@@ -144,8 +140,7 @@ static void test_engine__asking_that_fails_lasts_its_time(void)
 	uint64_t began_ns = clock_boot_ns();
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.fail_code = CODE_INTERNAL;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, false);
 	WAIT(&f, ops_is_ended(&f, id));
@@ -161,8 +156,7 @@ static void test_engine__guest_that_does_not_listen(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.fail_code = CODE_FAILED_PRECONDITION;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 3600, false);
 	WAIT(&f, ops_is_ended(&f, id));
@@ -201,8 +195,7 @@ static void test_engine__reboots(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	id = ops_order(&f, TASK_REBOOT, UUID_A);
 	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_RUNNING);
@@ -218,8 +211,7 @@ static void test_engine__creates_when_the_old_one_is_gone(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_destroy_slow = true;
 	f.core->engine.waits.dying_ms = 60000;
 	id = ops_shut_down(&f, TASK_REBOOT, 60, false);
@@ -253,8 +245,7 @@ static void test_engine__pauses_and_unpauses(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.is_silent = true;		  /* nothing tells of it: ops has to ask */
 	for (int round = 0; round < 2; round++) { /* the second time is no work */
 		id = ops_order(&f, TASK_PAUSE, UUID_A);
@@ -288,8 +279,7 @@ static void test_engine__destroys(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	for (int round = 0; round < 2; round++) { /* the second time is no work */
 		id = ops_order(&f, TASK_DESTROY, UUID_A);
 		RUN_TO_END(&f, id, TASK_DONE);
@@ -697,8 +687,7 @@ static void test_host__samples_get_names(void)
 	const Xenmesh__V1__HostSample *sample;
 	Xenmesh__V1__HostSample *copy;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	fakehost_sample(&f.host, 12345);
 	WAIT(&f, topics_get(&f.topics, "host/sample")->event);
 	sample = topics_get(&f.topics, "host/sample")->event->host_sample;

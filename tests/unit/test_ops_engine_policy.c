@@ -23,8 +23,7 @@ static void test_engine__follows_on_poweroff(void)
 {
 	WITH_OPS(f);
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
@@ -35,8 +34,7 @@ static void test_engine__follows_on_reboot(void)
 {
 	WITH_OPS(f);
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	age(&f, 1, 60);
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
 	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
@@ -71,8 +69,7 @@ static void test_engine__delay_outlives_a_restart(void)
 	WITH_OPS(f);
 	uint64_t began_ns;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.core->engine.waits.reboot_delay_ms = 1500;
 	began_ns = clock_boot_ns();
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
@@ -117,8 +114,7 @@ static void test_engine__ignores_unmanaged_and_suspended(void)
 	WITH_OPS(f);
 
 	fakehost_add(&f.host, UUID_B, "xl", POWER_RUNNING);
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	fakehost_end_guest(&f.host, 1, REASON_CRASH);	/* the unmanaged one */
 	fakehost_end_guest(&f.host, 2, REASON_SUSPEND); /* ours */
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_SHUTDOWN);
@@ -150,8 +146,7 @@ static void test_engine__policy_does_not_hammer(void)
 {
 	WITH_OPS(f);
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	f.host.fail_code = CODE_INTERNAL;
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->last_error[0]);
@@ -165,8 +160,7 @@ static void test_engine__policy_knows_a_successor(void)
 {
 	WITH_OPS(f);
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
 	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_HALTED);
 	f.host.next_domid = 1;
@@ -181,8 +175,7 @@ static void test_engine__missed_shutdowns_are_caught_up(void)
 {
 	WITH_OPS(f);
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	fakehost_hang_up(&f.host);
 	WAIT(&f, !f.core->host.is_connected);
 	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
@@ -209,8 +202,7 @@ static void test_engine__policy_needs_no_journal(void)
 	WITH_OPS(f);
 	sqlite3 *other;
 
-	ops_define(&f, ops_config(UUID_A, "web"));
-	ops_power_on(&f, UUID_A);
+	ops_define_running(&f);
 	other = lock_store(&f);
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
 	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !ops_vm(&f, UUID_A)->task[0]);

@@ -5,12 +5,6 @@
 #include "tests/unit/log_util.h"
 #include "tests/unit/ops_fixture.h"
 
-static void define_and_start(struct ops_fixture *f)
-{
-	ops_define(f, ops_config(UUID_A, "web"));
-	ops_power_on(f, UUID_A);
-}
-
 /* An order is given to a worker, which holds; ops ends. */
 static struct ops_id stop_at_worker(struct ops_fixture *f, enum task_kind kind)
 {
@@ -44,7 +38,7 @@ static void test_recover__definitions_and_ended_tasks_stay(void)
 	WITH_OPS(f);
 	struct ops_id done, failed;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	done = ops_order(&f, TASK_PAUSE, UUID_A);
 	RUN_TO_END(&f, done, TASK_DONE);
 	failed = ops_order(&f, TASK_START, UUID_A);
@@ -227,7 +221,7 @@ static void test_recover__shutdown_goes_on(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = true;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, false);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
@@ -245,7 +239,7 @@ static void test_recover__asks_again_when_it_is_not_known(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = stop_at_worker(&f, TASK_REBOOT); /* and the worker never comes to it */
 	ops_start(&f);
 	RUN_TO_END(&f, id, TASK_DONE);
@@ -259,7 +253,7 @@ static void test_recover__shutdown_that_happened_meanwhile(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = true;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 60, false);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
@@ -277,7 +271,7 @@ static void test_recover__shutdown_keeps_its_time(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = true;
 	id = ops_shut_down(&f, TASK_SHUTDOWN, 1, true);
 	WAIT(&f, ops_has_step(&f, id, "waiting for the guest"));
@@ -293,7 +287,7 @@ static void test_recover__destroy_that_worked(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = stop_at_worker(&f, TASK_DESTROY);
 	CU_ASSERT(fakehost_release(&f.host));
 	ops_start(&f);
@@ -306,7 +300,7 @@ static void test_recover__destroy_is_done_again(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = stop_at_worker(&f, TASK_DESTROY); /* and the worker never comes to it */
 	ops_start(&f);
 	RUN_TO_END(&f, id, TASK_DONE);
@@ -319,7 +313,7 @@ static void test_recover__destroy_does_not_hit_a_successor(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = stop_at_worker(&f, TASK_DESTROY);
 	CU_ASSERT(fakehost_release(&f.host));
 	fakehost_add(&f.host, UUID_A, "web", POWER_RUNNING); /* somebody started it anew */
@@ -335,7 +329,7 @@ static void test_recover__reboot_between_destroy_and_create(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = ops_shut_down(&f, TASK_REBOOT, 60, false);
 	WAIT(&f, f.host.n_asks == 1);
 	f.host.is_holding = true;
@@ -355,7 +349,7 @@ static void test_recover__pause(void)
 	WITH_OPS(f);
 	struct ops_id id;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = stop_at_worker(&f, TASK_PAUSE);
 	ops_start(&f);
 	RUN_TO_END(&f, id, TASK_FAILED);
@@ -419,7 +413,7 @@ static void test_recover__destroy_overtakes_again(void)
 	WITH_OPS(f);
 	struct ops_id ask, destroy;
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	f.host.is_guest_deaf = f.host.is_worker_stubborn = true;
 	f.host.is_holding = true;
 	ask = ops_shut_down(&f, TASK_SHUTDOWN, 3600, false);
@@ -440,7 +434,7 @@ static void test_recover__policy_goes_on(void)
 {
 	WITH_OPS(f);
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	f.host.is_holding = true;
 	fakehost_end_guest(&f.host, 1, REASON_REBOOT); /* so soon: after a delay */
 	WAIT(&f, f.host.n_destroys == 1);
@@ -463,7 +457,7 @@ static void test_recover__unreadable_rows_are_left_out(void)
 		.task_len = 2,
 	};
 
-	define_and_start(&f);
+	ops_define_running(&f);
 	id = ops_order(&f, TASK_PAUSE, UUID_A);
 	RUN_TO_END(&f, id, TASK_DONE);
 	CU_ASSERT_EQUAL(store_task_put(f.core->store, &junk), 0);
