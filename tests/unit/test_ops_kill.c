@@ -55,6 +55,18 @@ static bool is_running(struct ops_process *p)
 	return domid >= 0 && p->host.domains[domid].state == POWER_RUNNING;
 }
 
+/* StartVm once more, with the id of the call that made `task`: the VM was started, once. */
+static void repeat_is_the_same(struct ops_process *p, const struct uuid *id, const char *task)
+{
+	char again[37];
+
+	order(p, "StartVm", id, again);
+	CU_ASSERT_STRING_EQUAL(task, again);
+	ends_as(p, task, TASK_DONE);
+	CU_ASSERT_EQUAL(p->host.n_creates, 1);
+	CU_ASSERT(is_running(p));
+}
+
 static void test_kill__definition_is_made_once(void)
 {
 	WITH_PROCESS(p);
@@ -81,25 +93,21 @@ static void test_kill__after_the_answer(void)
 {
 	WITH_PROCESS(p);
 	struct uuid id = new_id();
-	char task[37], again[37];
+	char task[37];
 
 	define(&p);
 	fakehost_hang_up(&p.host); /* so that it gets no further */
 	order(&p, "StartVm", &id, task);
 	restart(&p);
 	CU_ASSERT_EQUAL(fakehost_listen(&p.host), 0);
-	order(&p, "StartVm", &id, again);
-	CU_ASSERT_STRING_EQUAL(task, again);
-	ends_as(&p, task, TASK_DONE);
-	CU_ASSERT(is_running(&p));
-	CU_ASSERT_EQUAL(p.host.n_creates, 1);
+	repeat_is_the_same(&p, &id, task);
 }
 
 static void test_kill__while_a_worker_is_being_started(void)
 {
 	WITH_PROCESS(p);
 	struct uuid id = new_id();
-	char task[37], again[37];
+	char task[37];
 
 	define(&p);
 	WAIT(&p, p.host.core);
@@ -109,18 +117,14 @@ static void test_kill__while_a_worker_is_being_started(void)
 	process_kill(&p);
 	p.host.is_not_spawning = false;
 	process_start(&p);
-	order(&p, "StartVm", &id, again);
-	CU_ASSERT_STRING_EQUAL(task, again);
-	ends_as(&p, task, TASK_DONE);
-	CU_ASSERT_EQUAL(p.host.n_creates, 1);
-	CU_ASSERT(is_running(&p));
+	repeat_is_the_same(&p, &id, task);
 }
 
 static void test_kill__while_the_worker_works(void)
 {
 	WITH_PROCESS(p);
 	struct uuid id = new_id();
-	char task[37], again[37];
+	char task[37];
 
 	define(&p);
 	p.host.is_holding = true;
@@ -130,11 +134,7 @@ static void test_kill__while_the_worker_works(void)
 	p.host.is_holding = false;
 	CU_ASSERT(fakehost_release(&p.host));
 	process_start(&p);
-	order(&p, "StartVm", &id, again);
-	CU_ASSERT_STRING_EQUAL(task, again);
-	ends_as(&p, task, TASK_DONE);
-	CU_ASSERT_EQUAL(p.host.n_creates, 1);
-	CU_ASSERT(is_running(&p));
+	repeat_is_the_same(&p, &id, task);
 }
 
 static void test_kill__and_the_worker_dies_too(void)
@@ -163,16 +163,13 @@ static void test_kill__after_the_end(void)
 {
 	WITH_PROCESS(p);
 	struct uuid id = new_id();
-	char task[37], again[37];
+	char task[37];
 
 	define(&p);
 	order(&p, "StartVm", &id, task);
 	ends_as(&p, task, TASK_DONE);
 	restart(&p);
-	order(&p, "StartVm", &id, again);
-	CU_ASSERT_STRING_EQUAL(task, again);
-	ends_as(&p, task, TASK_DONE);
-	CU_ASSERT_EQUAL(p.host.n_creates, 1);
+	repeat_is_the_same(&p, &id, task);
 }
 
 /* Domains that were ever made for a VM. */
