@@ -85,6 +85,13 @@ int bus_args_parse(struct bus_args *args, int argc, char **argv, int *status)
 		if (taken == TAKEN_WRONG) {
 			return 1;
 		}
+		if (taken == TAKEN_UNKNOWN && value) {
+			fprintf(stderr,
+				"%s: unknown option \"%s\", or \"%s\" is no value of it; see "
+				"--help\n",
+				args->program, name, value);
+			return 1;
+		}
 		if (taken == TAKEN_UNKNOWN || (taken == TAKEN_WITH_VALUE && !value) ||
 		    (taken == TAKEN_ONE && equals)) {
 			fprintf(stderr, "%s: %s \"%s\"; see --help\n", args->program,

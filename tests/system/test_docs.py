@@ -258,6 +258,12 @@ def check_topology_mistakes(tests, bin_dir, work_dir):
             if sum(place in line and "\\x" not in line for line in lines) != 1])
 
 
+def check_wrong_values(tests, bin_dir):
+    """A value that an option cannot have is named."""
+    result = run([os.path.join(bin_dir, "xenmesh-ops"), "--workers", "none"])
+    tests.check("wrong_value", [] if result.returncode == 2 and '"none"' in result.stderr else [result.stderr])
+
+
 def check_pages(tests):
     pages = sorted(os.path.basename(path) for path in glob.glob(os.path.join(MAN, "*.[1-8]")))
     wanted = {"xenmesh.1", "xenmesh-bus.1", *FORMATS, *(name + ".8" for name in SERVICES)}
@@ -432,6 +438,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="xenmesh-docs-") as work_dir:
         check_topology_keys(tests, bin_dir, work_dir)
         check_topology_mistakes(tests, bin_dir, work_dir)
+        check_wrong_values(tests, bin_dir)
         check_completion(tests, bin_dir, work_dir, commands, options)
     return tests.end()
 

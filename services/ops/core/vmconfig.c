@@ -224,7 +224,7 @@ static void check_cpu_memory(struct checker *ck, const Xenmesh__V1__VmConfig *c)
 	unsigned int max = c->type == VM_TYPE_PVH ? VCPUS_PVH_MAX : VCPUS_MAX;
 
 	if (c->vcpus == 0) {
-		complain(ck, "vcpus", "is missing");
+		complain(ck, "vcpus", "is missing or 0");
 	} else if (c->vcpus > max) {
 		complain(ck, "vcpus", "%u is more than %u", c->vcpus, max);
 	}
@@ -234,7 +234,7 @@ static void check_cpu_memory(struct checker *ck, const Xenmesh__V1__VmConfig *c)
 		complain(ck, "max_vcpus", "%u is less than vcpus, %u", c->max_vcpus, c->vcpus);
 	}
 	if (c->memory_kib == 0) {
-		complain(ck, "memory_kib", "is missing");
+		complain(ck, "memory_kib", "is missing or 0");
 	} else if (c->memory_kib < MEMORY_MIN || c->memory_kib > MEMORY_MAX) {
 		complain(ck, "memory_kib", "%llu is not within %u..%llu",
 			 (unsigned long long)c->memory_kib, MEMORY_MIN, MEMORY_MAX);
