@@ -179,7 +179,8 @@ void audit_limit_init(struct audit_limit *l, sd_event *loop)
 
 static void tell_left_out(struct audit_user *u)
 {
-	bool is_local = u->uid != QUOTA_UID_UNKNOWN && u->uid != QUOTA_UID_CERTIFICATE;
+	bool has_cert = u->payer.uid == QUOTA_UID_CERTIFICATE;
+	bool is_local = u->payer.uid != QUOTA_UID_UNKNOWN && !has_cert;
 	char uid[NUMBER_SIZE], count[NUMBER_SIZE], who[NUMBER_SIZE + 8];
 	struct fields f = { .n = 0 };
 
@@ -187,15 +188,17 @@ static void tell_left_out(struct audit_user *u)
 		return;
 	}
 	number(count, u->n_left_out);
-	snprintf(who, sizeof(who), "uid %s", number(uid, u->uid));
+	snprintf(who, sizeof(who), "uid %s", number(uid, u->payer.uid));
 	add(&f, "MESSAGE_ID", AUDIT_ID_LEFT_OUT);
 	add(&f, "XENMESH_LEFT_OUT", count);
 	add(&f, "XENMESH_UID", is_local ? uid : NULL);
+	add(&f, "XENMESH_CERTIFICATE", u->payer.name[0] ? u->payer.name : NULL);
 	log_write(NULL, LOG_LEVEL_NOTICE, f.list, f.n,
 		  "%s more calls by %s were refused, and not told one by one", count,
-		  is_local			    ? who
-		  : u->uid == QUOTA_UID_CERTIFICATE ? "callers with a certificate"
-						    : "callers without a user");
+		  is_local	     ? who
+		  : u->payer.name[0] ? u->payer.name
+		  : has_cert	     ? "callers whose certificates have no name"
+				     : "callers without a user");
 	u->n_left_out = 0;
 }
 
@@ -213,15 +216,15 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 	return 0;
 }
 
-/* The place of uid, or the one that has been in use for longest. */
-static struct audit_user *find_user(struct audit_limit *l, uid_t uid)
+/* The place of the payer, or the one that has been in use for longest. */
+static struct audit_user *find_user(struct audit_limit *l, const struct quota_payer *payer)
 {
 	struct audit_user *oldest = &l->users[0];
 
 	for (size_t i = 0; i < ARRAY_LEN(l->users); i++) {
 		struct audit_user *u = &l->users[i];
 
-		if (u->window_ns && u->uid == uid) {
+		if (u->window_ns && quota_payer_equal(&u->payer, payer)) {
 			return u;
 		}
 		if (u->window_ns < oldest->window_ns) {
@@ -229,13 +232,14 @@ static struct audit_user *find_user(struct audit_limit *l, uid_t uid)
 		}
 	}
 	tell_left_out(oldest);
-	*oldest = (struct audit_user){ .uid = uid };
+	*oldest = (struct audit_user){ .payer = *payer };
 	return oldest;
 }
 
 bool audit_limit_take(struct audit_limit *l, const struct bus_peer *peer)
 {
-	struct audit_user *u = find_user(l, quota_payer(peer));
+	const struct quota_payer payer = quota_payer(peer);
+	struct audit_user *u = find_user(l, &payer);
 	uint64_t now = clock_boot_ns();
 
 	if (!u->window_ns || now - u->window_ns >= WINDOW_NS) {

@@ -41,6 +41,7 @@
 #include <systemd/sd-event.h>
 
 #include "bus/engine.h"
+#include "bus/quota.h"
 
 #define AUDIT_ID_CALL	  "8c16b3e0d04a41dabeec220a346feb01"
 #define AUDIT_ID_TASK	  "c56d3adc46b24b57a46abb0423e92fc8"
@@ -87,7 +88,7 @@ struct audit_limit {
 	sd_event *loop;
 	sd_event_source *timer;
 	struct audit_user {
-		uid_t uid;
+		struct quota_payer payer;
 		uint64_t window_ns; /* its begin; 0 = unused */
 		unsigned int n_lines, n_left_out;
 	} users[AUDIT_USERS];

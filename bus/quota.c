@@ -14,17 +14,23 @@ void quota_book_deinit(struct quota_book *b)
 	memset(b->used, 0, sizeof(b->used));
 }
 
-struct quota_user *quota_user_ref(struct quota_book *b, uid_t uid)
+/* The bytes of a payer that are its key. */
+static size_t key_size(const struct quota_payer *payer)
 {
-	struct quota_user *u = map_get(&b->users, &uid, sizeof(uid));
+	return offsetof(struct quota_payer, name) + strlen(payer->name);
+}
+
+struct quota_user *quota_user_ref(struct quota_book *b, const struct quota_payer *payer)
+{
+	struct quota_user *u = map_get(&b->users, payer, key_size(payer));
 
 	if (!u) {
 		u = calloc(1, sizeof(*u));
-		if (!u || map_set(&b->users, &uid, sizeof(uid), u, NULL) < 0) {
+		if (!u || map_set(&b->users, payer, key_size(payer), u, NULL) < 0) {
 			free(u);
 			return NULL;
 		}
-		u->uid = uid;
+		u->payer = *payer;
 	}
 	u->n_refs++;
 	return u;
@@ -33,7 +39,7 @@ struct quota_user *quota_user_ref(struct quota_book *b, uid_t uid)
 struct quota_user *quota_user_unref(struct quota_book *b, struct quota_user *u)
 {
 	if (u && --u->n_refs == 0) {
-		free(map_remove(&b->users, &u->uid, sizeof(u->uid)));
+		free(map_remove(&b->users, &u->payer, key_size(&u->payer)));
 	}
 	return NULL;
 }

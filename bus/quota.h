@@ -24,23 +24,38 @@ enum quota_kind {
 	QUOTA_KINDS,
 };
 
-/* Whoever is not vouched for by the kernel: one account for all of them, another one for those with
- * a certificate, and one for those who have not shown theirs yet. */
+/* Whoever is not vouched for by the kernel: those with a certificate have an account for each name
+ * in one, all others share one, and so do those who have not shown their certificate yet. */
 #define QUOTA_UID_UNKNOWN     ((uid_t)-1)
 #define QUOTA_UID_CERTIFICATE ((uid_t)-2)
 #define QUOTA_UID_SHAKING     ((uid_t)-3)
 
 /* Whose account it is. */
-static inline uid_t quota_payer(const struct bus_peer *peer)
+struct quota_payer {
+	uid_t uid;
+	char name[BUS_PEER_NAME_SIZE]; /* QUOTA_UID_CERTIFICATE: its CN; else "" */
+};
+
+static inline struct quota_payer quota_payer(const struct bus_peer *peer)
 {
+	struct quota_payer payer = { .uid = QUOTA_UID_UNKNOWN };
+
 	if (peer->has_creds) {
-		return peer->uid;
+		payer.uid = peer->uid;
+	} else if (peer->has_cert) {
+		payer.uid = QUOTA_UID_CERTIFICATE;
+		memcpy(payer.name, peer->name, sizeof(payer.name));
 	}
-	return peer->has_cert ? QUOTA_UID_CERTIFICATE : QUOTA_UID_UNKNOWN;
+	return payer;
+}
+
+static inline bool quota_payer_equal(const struct quota_payer *a, const struct quota_payer *b)
+{
+	return a->uid == b->uid && streq(a->name, b->name);
 }
 
 struct quota_user {
-	uid_t uid;
+	struct quota_payer payer;
 	size_t n_refs;
 	size_t used[QUOTA_KINDS];
 };
@@ -48,13 +63,13 @@ struct quota_user {
 struct quota_book {
 	size_t max[QUOTA_KINDS]; /* set by the owner */
 	size_t used[QUOTA_KINDS];
-	struct map users; /* uid_t -> struct quota_user */
+	struct map users; /* a payer's uid and name -> struct quota_user */
 };
 
 /* Idempotent. All references are void afterwards. */
 void quota_book_deinit(struct quota_book *b);
 /* With one more reference; NULL when out of memory. */
-struct quota_user *quota_user_ref(struct quota_book *b, uid_t uid);
+struct quota_user *quota_user_ref(struct quota_book *b, const struct quota_payer *payer);
 /* Only when nothing is held by this reference. NULL is allowed. Returns NULL. */
 struct quota_user *quota_user_unref(struct quota_book *b, struct quota_user *u);
 /* What the user may hold at most, as things are. */

@@ -82,6 +82,7 @@ static int check_load(struct bus_call *c, char *why, size_t size)
 	bool is_essential = c->envelope.method->essential;
 	bool has_more = is_essential && c->info.has_creds;
 	size_t per_peer = BUS_INFLIGHT_PER_PEER + (has_more ? BUS_INFLIGHT_PEER_RESERVE : 0);
+	const struct quota_payer payer = quota_payer(&c->info);
 
 	if (call_peer_load(s, c->info.id) >= per_peer) {
 		snprintf(why, size,
@@ -90,7 +91,7 @@ static int check_load(struct bus_call *c, char *why, size_t size)
 			 call_peer_load(s, c->info.id), c->envelope.method->name, per_peer);
 		return CODE_RESOURCE_EXHAUSTED;
 	}
-	c->user = quota_user_ref(&s->quota, quota_payer(&c->info));
+	c->user = quota_user_ref(&s->quota, &payer);
 	if (!c->user) {
 		snprintf(why, size, "out of memory");
 		return CODE_RESOURCE_EXHAUSTED;

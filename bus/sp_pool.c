@@ -218,10 +218,10 @@ static bool end_oldest_shaking(struct sp_pool *p, const struct quota_user *u)
 	return false;
 }
 
-/* A place for a connection of the user. 0, with c->user set; -EUSERS; -ENOMEM. */
-static int take_place(struct sp_pool *p, struct sp_conn *c, uid_t uid)
+/* A place for a connection of the payer. 0, with c->user set; -EUSERS; -ENOMEM. */
+static int take_place(struct sp_pool *p, struct sp_conn *c, const struct quota_payer *payer)
 {
-	struct quota_user *u = quota_user_ref(&p->quota, uid);
+	struct quota_user *u = quota_user_ref(&p->quota, payer);
 	char who[SP_WHO_SIZE];
 
 	if (!u) {
@@ -249,7 +249,9 @@ static void give_place(struct sp_pool *p, struct sp_conn *c)
 /* Enter it into the books. 0; -EUSERS; -ENOMEM. */
 static int enlist(struct sp_pool *p, struct sp_conn *c)
 {
-	int r = take_place(p, c, c->stream.tls ? QUOTA_UID_SHAKING : quota_payer(&c->info));
+	const struct quota_payer shaking = { .uid = QUOTA_UID_SHAKING };
+	const struct quota_payer payer = c->stream.tls ? shaking : quota_payer(&c->info);
+	int r = take_place(p, c, &payer);
 
 	if (r < 0) {
 		return r;
@@ -283,7 +285,9 @@ int sp_pool_on_open(struct sp_pool *p, struct sp_conn *c)
 	sp_tls_identify(c->stream.tls, &c->info);
 	r = admit(p, c);
 	if (r == 0) {
-		r = take_place(p, c, quota_payer(&c->info));
+		const struct quota_payer payer = quota_payer(&c->info);
+
+		r = take_place(p, c, &payer);
 	}
 	if (r == 0) {
 		quota_give(&p->quota, before, QUOTA_CONNECTIONS, 1);

@@ -306,7 +306,9 @@ static void test_limit_of_many_users(void)
 /* Whoever reaches a plain tcp:// port does not hide what callers with a certificate try. */
 static void test_limit_of_the_network(void)
 {
-	const struct bus_peer nobody = { .is_plain_tcp = true }, alice = { .has_cert = true };
+	const struct bus_peer nobody = { .is_plain_tcp = true };
+	const struct bus_peer certified[] = { { .has_cert = true, .name = "alice" },
+					      { .has_cert = true, .name = "bob" } };
 	struct audit_limit l;
 	sd_event *loop;
 
@@ -320,12 +322,16 @@ static void test_limit_of_the_network(void)
 		CU_ASSERT(audit_limit_take(&l, &nobody));
 	}
 	CU_ASSERT_FALSE(audit_limit_take(&l, &nobody));
-	for (int i = 0; i < AUDIT_REFUSED_MAX; i++) {
-		CU_ASSERT(audit_limit_take(&l, &alice));
+	for (size_t c = 0; c < ARRAY_LEN(certified); c++) {
+		for (int i = 0; i < AUDIT_REFUSED_MAX; i++) {
+			CU_ASSERT(audit_limit_take(&l, &certified[c]));
+		}
+		CU_ASSERT_FALSE(audit_limit_take(&l, &certified[c]));
 	}
-	CU_ASSERT_FALSE(audit_limit_take(&l, &alice));
 	audit_limit_deinit(&l);
-	CU_ASSERT_EQUAL(n_lines, 2);
+	CU_ASSERT_EQUAL(n_lines, 3);
+	CU_ASSERT(has("1 more calls by bob were refused, and not told one by one"));
+	CU_ASSERT(has("XENMESH_CERTIFICATE=bob"));
 	CU_ASSERT_FALSE(has_name("XENMESH_UID"));
 	sd_event_unref(loop);
 	log_set_sink(NULL);
