@@ -16,6 +16,7 @@
 #include "xenmesh/v1/ops.pb-c.h"
 
 #define CALL_TIMEOUT_MS 5000 /* answers come in milliseconds; a restart takes a second */
+#define NAMED_MAX	16   /* services in a message, of the many that a topology can have */
 
 /* Each line of it with our name before and `after` behind. What services, files and arguments have
  * in it must not reach the terminal as it is. */
@@ -129,6 +130,24 @@ int cli_options(int *argc, char **argv, const struct cli_option *options, size_t
 
 /* ---- calls ---- */
 
+int cli_check_service(struct cli *cli, const char *service)
+{
+	const size_t n = topology_n_services(cli->topology);
+	const char *names = "";
+
+	if (topology_service(cli->topology, service)) {
+		return CLI_OK;
+	}
+	for (size_t i = 0; names && i < MIN(n, NAMED_MAX); i++) {
+		names = arena_printf(&cli->arena, "%s%s%s", names, i ? ", " : "",
+				     topology_service_at(cli->topology, i)->name);
+	}
+	cli_error("no service \"%s\" in the topology (%s); it has: %s%s", service,
+		  topology_origin(cli->topology), names ? names : "",
+		  n > NAMED_MAX ? " ..., all of them: xenmesh bus ls" : "");
+	return CLI_USAGE;
+}
+
 struct bus_client *cli_client(struct cli *cli, const char *service)
 {
 	struct cli_client *c;
@@ -199,22 +218,6 @@ static const char *uuid_text(struct cli *cli, const struct uuid *id)
 	return text;
 }
 
-/* Why there is no client for it: it is not in the topology, or its connection cannot be made. */
-static void explain_no_client(struct cli *cli, const char *service, struct cli_reply *reply)
-{
-	if (topology_service(cli->topology, service)) {
-		reply->code = CODE_UNAVAILABLE;
-		reply->message = arena_printf(
-			&cli->arena, "%s: no connection can be made; is all of [tls] in order?",
-			service);
-		return;
-	}
-	reply->code = CODE_NOT_FOUND;
-	reply->message = arena_printf(
-		&cli->arena, "no service \"%s\" in the topology (%s); it has: xenmesh bus ls",
-		service, topology_origin(cli->topology));
-}
-
 /* A directory or socket that is closed to this user looks like a service that is away. */
 static void look_for_denial(struct cli *cli, const char *service, struct cli_reply *reply)
 {
@@ -244,7 +247,10 @@ static int begin_call(struct cli *cli, struct cli_pending *call,
 
 	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "", .details = "" };
 	if (!client) {
-		explain_no_client(cli, call->service, reply);
+		reply->code = CODE_UNAVAILABLE;
+		reply->message = arena_printf(
+			&cli->arena, "%s: no connection can be made; is all of [tls] in order?",
+			call->service);
 		return 1;
 	}
 	if (m && m->mutating) {

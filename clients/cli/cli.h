@@ -96,7 +96,9 @@ struct cli_pending {
 	struct cli_reply reply;
 };
 
-/* NULL when the topology has no such service. */
+/* CLI_OK; CLI_USAGE when the topology has no such service, after saying which it has. */
+int cli_check_service(struct cli *cli, const char *service);
+/* NULL when it is not in the topology, or no connection can be made. */
 struct bus_client *cli_client(struct cli *cli, const char *service);
 /* Calls and waits; everything of the reply lives in cli->arena. timeout_ms 0 = default 5 s. */
 void cli_call(struct cli *cli, const char *service, const char *method,

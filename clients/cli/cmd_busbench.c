@@ -182,11 +182,15 @@ static int bench_rtt(struct bench *b, const char *service)
 	struct rtt r = { .b = *b };
 	_cleanup_(xfreep) uint8_t *echo = calloc(MAX(b->o.size, 1), 1);
 	_cleanup_(xfreep) struct ping *pings = calloc(b->o.outstanding, sizeof(*pings));
+	int status = cli_check_service(b->cli, service);
 
+	if (status) {
+		return status;
+	}
 	r.client = cli_client(b->cli, service);
 	if (!r.client) {
-		cli_error("no service \"%s\" in the topology; it has: xenmesh bus ls", service);
-		return CLI_FAILURE;
+		cli_error("%s: no connection can be made", service);
+		return CLI_UNREACHABLE;
 	}
 	if (!echo || !pings) {
 		cli_error("out of memory");

@@ -220,12 +220,7 @@ static const char *choose_service(struct cli *cli, const struct bus_method *m, c
 			  strrchr(m->name, '/') + 1);
 		return NULL;
 	}
-	if (!topology_service(cli->topology, service)) {
-		cli_error("no service \"%s\" in the topology (%s); it has: xenmesh bus ls", service,
-			  topology_origin(cli->topology));
-		return NULL;
-	}
-	return service;
+	return cli_check_service(cli, service) ? NULL : service;
 }
 
 int cmd_bus_call(struct cli *cli, int argc, char **argv)

@@ -125,6 +125,13 @@ static int ping_all(struct cli *cli, int argc, char **argv, struct pings *p)
 	int status = CLI_OK;
 
 	for (int i = 0; i < argc; i++) {
+		int r = cli_check_service(cli, argv[i]);
+
+		if (r) {
+			return r;
+		}
+	}
+	for (int i = 0; i < argc; i++) {
 		int r = ping_service(cli, argv[i], p);
 
 		status = r ? r : status;

@@ -134,8 +134,8 @@ int cmd_bus_snapshot(struct cli *cli, int argc, char **argv)
 		if (topology_service(cli->topology, argv[i])) {
 			argv[n_named++] = argv[i];
 		} else if (!strchr(argv[i], '/')) {
-			r = cli_usage("no service \"%s\" in the topology; topics have a /",
-				      argv[i]);
+			r = cli_check_service(cli, argv[i]);
+			cli_error("nor is it a topic, which has a /");
 		} else if (n_prefixes == PREFIXES_MAX) {
 			r = cli_usage("more than %d prefixes", PREFIXES_MAX);
 		} else {

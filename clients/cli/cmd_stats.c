@@ -115,7 +115,8 @@ int cmd_bus_stats(struct cli *cli, int argc, char **argv)
 		return cli_usage("only one of --openmetrics and --json");
 	}
 	request.prefix = (char *)(prefix ? prefix : argc > 1 ? argv[1] : "");
-	r = cli_call_ok(cli, argv[0], "xenmesh.v1.Bus/Stats", &request.base, &reply);
+	r = cli_check_service(cli, argv[0]);
+	r = r ? r : cli_call_ok(cli, argv[0], "xenmesh.v1.Bus/Stats", &request.base, &reply);
 	if (r) {
 		return r;
 	}
@@ -178,8 +179,9 @@ int cmd_bus_log_level(struct cli *cli, int argc, char **argv)
 	if (r || argc < 1 || argc > 2) {
 		return r ? r : cli_usage("bus log-level wants a service and perhaps a level");
 	}
-	if (argc == 1) {
-		return show_log_level(cli, argv[0]);
+	r = cli_check_service(cli, argv[0]);
+	if (r || argc == 1) {
+		return r ? r : show_log_level(cli, argv[0]);
 	}
 	request.level = argv[1];
 	r = cli_call_ok(cli, argv[0], "xenmesh.v1.Bus/SetLogLevel", &request.base, &reply);

@@ -165,11 +165,7 @@ int cmd_bus_trace(struct cli *cli, int argc, char **argv)
 		r = cli_usage("bus trace wants a service");
 	}
 	for (int i = 0; !r && i < argc; i++) {
-		if (!topology_service(cli->topology, argv[i])) {
-			cli_error("no service \"%s\" in the topology; it has: xenmesh bus ls",
-				  argv[i]);
-			r = CLI_FAILURE;
-		}
+		r = cli_check_service(cli, argv[i]);
 	}
 	t.n_services = r ? 0 : (size_t)argc;
 	t.was_on = calloc(t.n_services + 1, sizeof(*t.was_on));

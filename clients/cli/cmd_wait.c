@@ -126,9 +126,9 @@ int cmd_bus_wait(struct cli *cli, int argc, char **argv)
 					     : wait_for_service(cli, argv[0], timeout_ms);
 	}
 	if (!strchr(argv[0], '/')) {
-		cli_error("no service \"%s\" in the topology (%s), and a topic has a /", argv[0],
-			  topology_origin(cli->topology));
-		return CLI_FAILURE;
+		r = cli_check_service(cli, argv[0]);
+		cli_error("nor is it a topic, which has a /");
+		return r;
 	}
 	w.topic = argv[0];
 	w.filter = filter;

@@ -47,11 +47,11 @@ int follow_open(struct follow *f, struct cli *cli, const char *only, char *const
 		size_t n_prefixes, follow_fn fn, void *userdata)
 {
 	size_t n = topology_n_services(cli->topology);
+	int unknown = only ? cli_check_service(cli, only) : CLI_OK;
 
 	*f = (struct follow){ .fn = fn, .userdata = userdata };
-	if (only && !topology_service(cli->topology, only)) {
-		cli_error("no service \"%s\" in the topology; it has: xenmesh bus ls", only);
-		return CLI_FAILURE;
+	if (unknown) {
+		return unknown;
 	}
 	f->sources = calloc(n + 1, sizeof(*f->sources));
 	if (!f->sources) {

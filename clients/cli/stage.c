@@ -73,12 +73,10 @@ int stage_add(struct stage *s, struct cli *cli, const char *service, bool i_know
 	struct bus_service_config config = { .topology = cli->topology,
 					     .name = service,
 					     .version = XENMESH_VERSION };
-	int r;
+	int r = cli_check_service(cli, service);
 
-	if (!topology_service(cli->topology, service)) {
-		cli_error("no service \"%s\" in the topology (%s)", service,
-			  topology_origin(cli->topology));
-		return CLI_FAILURE;
+	if (r) {
+		return r;
 	}
 	if (!i_know && stage_is_live(cli, service)) {
 		cli_error("that would be %s of this host itself, at %s; choose a test bus with "

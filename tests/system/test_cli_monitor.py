@@ -127,7 +127,7 @@ class Cli:
         self.run("monitor", "no/such", "--timeout", "300ms", rc=3)
         self.run("monitor", "no/such", "--count", 1, "--for", "300ms", rc=3)
         self.run("monitor", "no/such", "--for", "300ms")
-        self.run("monitor", "--service", "nobody", rc=1)
+        self.run("monitor", "--service", "nobody", rc=2)
         self.run("monitor", "--count", "many", rc=2)
         process = self.popen("monitor", "--service", "test")
         process.stdout.readline()
@@ -276,7 +276,7 @@ class Cli:
         bus.expect(len(self.documents("wait", "vm/")) == 1, "more than the event that was waited for")
         self.run("wait", "no/such", "--timeout", "300ms", rc=3)
         self.run("wait", "ops", "--timeout", "300ms", rc=3)
-        self.run("wait", "nobody", rc=1)
+        self.run("wait", "nobody", rc=2)
         self.run("wait", "test", "--for", "a==1", rc=2)
 
     def interrupted(self):
@@ -301,6 +301,21 @@ class Cli:
         self.start()
         for process in waiting:
             bus.expect(process.wait(30) == 0, "ended with %s" % process.returncode)
+
+    def unknown_service(self):
+        """A service that the topology does not have is wrong usage everywhere, and told with those there are."""
+        for args in (["ping", "nobody"], ["ping", "test", "nobody"], ["stats", "nobody"], ["log-level", "nobody"],
+                     ["log-level", "nobody", "info"], ["bench", "rtt", "nobody"], ["call", "nobody.Ping"],
+                     ["call", "Ping", "--service", "nobody"], ["snapshot", "nobody"], ["snapshot", "test", "nobody"],
+                     ["trace", "nobody"], ["trace", "test", "nobody"], ["wait", "nobody"],
+                     ["wait", "vm/", "--service", "nobody"], ["monitor", "--service", "nobody"],
+                     ["hz", "--service", "nobody"], ["bw", "--service", "nobody"], ["delay", "--service", "nobody"],
+                     ["capture", "-o", os.path.join(self.bench.dir, "unknown"), "--service", "nobody"],
+                     ["pub", "nobody", "task/7", "-j", "{}", "--socket-dir", self.stage]):
+            done = self.run(*args, rc=2)
+            for said in ('no service "nobody"', "it has: ops, metrics, agent-bridge, test\n"):
+                bus.expect(said in done.stderr, "%s said %r" % (args, done.stderr))
+            bus.expect(not done.stdout, "%s has begun: %r" % (args, done.stdout))
 
     # ---- snapshot, stats, top ----
 
@@ -405,7 +420,7 @@ class Cli:
         d = json.loads(self.line)
         bus.expect(d["event"]["rpc_trace"]["method"].endswith("/Ping"), "the first call %s" % d)
         self.run("trace", rc=2)
-        self.run("trace", "nobody", rc=1)
+        self.run("trace", "nobody", rc=2)
         self.run("trace", "test", "--for", "2h", rc=2)
         self.run("trace", "test", "--filter", "method==none", "--count", 1, "--for", "1s", rc=3)
 
@@ -443,10 +458,10 @@ class Cli:
         refused = self.run("capture", "-o", path, "--count", 1, rc=1)
         bus.expect("--force" in refused.stderr, refused.stderr)
         self.run("capture", rc=2)
-        self.run("capture", "-o", path, "--force", "--service", "nobody", rc=1)
+        self.run("capture", "-o", path, "--force", "--service", "nobody", rc=2)
         bus.expect(len(self.states("capture", "--show", path)) == 100, "what could not begin has cost a capture")
         new = os.path.join(self.bench.dir, "never")
-        self.run("capture", "-o", new, "--service", "nobody", rc=1)
+        self.run("capture", "-o", new, "--service", "nobody", rc=2)
         bus.expect(not os.path.exists(new), "a file of a capture that did not begin is left")
 
     def capture_damaged(self):
@@ -565,8 +580,10 @@ def main():
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "closed_output", "monitor_snapshot", "monitor_since_start", "monitor_gap",
-             "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "snapshot", "openmetrics",
-             "top", "top_on_a_terminal", "top_on_an_unknown_terminal", "top_without_keys", "trace", "trace_denied", "capture_show", "capture_damaged",
+             "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "unknown_service",
+             "snapshot", "openmetrics", "top", "top_on_a_terminal",
+             "top_on_an_unknown_terminal", "top_without_keys",
+             "trace", "trace_denied", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
              "replay_never_live", "pub")
     try:
