@@ -228,6 +228,11 @@ static int global_options(struct cli *cli, int *argc, char **argv, bool *help, b
 		} else if ((value = global_value("--topology", &i, *argc, argv))) {
 			cli->topology_path = value;
 		} else if ((value = global_value("--socket-dir", &i, *argc, argv))) {
+			if (*value != '/' || strpbrk(value, " \t\n")) {
+				return cli_usage("--socket-dir wants an absolute path without "
+						 "blanks, got \"%s\"",
+						 value);
+			}
 			cli->socket_dir = value;
 		} else if ((value = global_value("--timeout", &i, *argc, argv))) {
 			if (parse_duration_ms(value, &ms) || !ms || ms > 3600000) {

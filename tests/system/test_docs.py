@@ -262,6 +262,10 @@ def check_wrong_values(tests, bin_dir):
     """A value that an option cannot have is named."""
     result = run([os.path.join(bin_dir, "xenmesh-ops"), "--workers", "none"])
     tests.check("wrong_value", [] if result.returncode == 2 and '"none"' in result.stderr else [result.stderr])
+    for path in ("relative", "", "/a b"):
+        result = run([os.path.join(bin_dir, "xenmesh"), "--socket-dir", path, "vm", "list"])
+        tests.check("socket_dir_of_%d" % len(path), [] if result.returncode == 2 and '"%s"' % path in result.stderr
+                    else ["%d: %s" % (result.returncode, result.stderr)])
 
 
 def check_pages(tests):
