@@ -239,6 +239,15 @@ static int find(struct store *s, const uint8_t id[16], const uint8_t print[16])
 	return r;
 }
 
+/* It does not write, and tells why. */
+static void check_fault(const struct store *s, const char *part)
+{
+	const char *fault = store_fault(s);
+
+	CU_ASSERT_PTR_NOT_NULL(fault);
+	CU_ASSERT(fault && strstr(fault, part));
+}
+
 /* ---- tests ---- */
 
 static void test_store__keeps_definitions(void)
@@ -547,10 +556,7 @@ static void test_store__reads_what_it_may_not_write(void)
 	s = store_close(s);
 	broken.open = SQLITE_CANTOPEN;
 	s = reopen(s, dir);
-	CU_ASSERT_PTR_NOT_NULL(store_fault(s));
-	if (store_fault(s)) {
-		CU_ASSERT_PTR_NOT_NULL(strstr(store_fault(s), "write access"));
-	}
+	check_fault(s, "write access");
 	CU_ASSERT_EQUAL(store_begin(s), -EROFS);
 	CU_ASSERT_EQUAL(store_vm_put(s, "u2", "two", 3, STORE_DESIRED_UNKNOWN), -EROFS);
 	CU_ASSERT_STRING_EQUAL(store_error(s), store_fault(s));
@@ -618,10 +624,7 @@ static void test_store__leaves_damaged_files_alone(void)
 		write_file(dir, junk, page * 4096);
 	}
 	s = reopen(NULL, dir);
-	CU_ASSERT_PTR_NOT_NULL(store_fault(s));
-	if (store_fault(s)) {
-		CU_ASSERT_PTR_NOT_NULL(strstr(store_fault(s), "restore the file from a backup"));
-	}
+	check_fault(s, "restore the file from a backup");
 	CU_ASSERT(store_begin(s) < 0);
 }
 
@@ -638,10 +641,7 @@ static void test_store__refuses_a_newer_schema(void)
 	CU_ASSERT_EQUAL(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	s = reopen(NULL, dir);
-	CU_ASSERT_PTR_NOT_NULL(store_fault(s));
-	if (store_fault(s)) {
-		CU_ASSERT_PTR_NOT_NULL(strstr(store_fault(s), "newer xenmesh-ops"));
-	}
+	check_fault(s, "newer xenmesh-ops");
 	CU_ASSERT(store_begin(s) < 0);
 }
 
