@@ -16,9 +16,8 @@
  */
 #include "bus/engine_base.h"
 
-#include <pthread.h>
-
 #include "bus/codes.h"
+#include "bus/nng_close.h"
 #include "bus/nng_fix.h"
 #include "bus/nng_lib.h"
 #include "bus/nng_tls.h"
@@ -40,7 +39,6 @@
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 1000
 #define REOPEN_FIRST_US	 (10 * USEC_PER_MSEC) /* after a connection that had lasted */
-#define CLOSE_SECONDS	 2		      /* an honest close takes milliseconds */
 #define QUEUE_MAX	 8192U		      /* of nng */
 #define PUB_QUEUE_MAX	 1000
 #define PUB_BYTES_MAX	 (64U << 20) /* held for subscribers that hang, all together */
@@ -251,87 +249,6 @@ static int attach_loop(struct bus_socket *s, bool is_receiver)
 	return from_nng(rv);
 }
 
-/* nng_close() of 1.5.2 waits for ever when its reaper is stuck in a connection that ended between
- * two halves of a message. So it runs in a thread of its own, which is left behind then. */
-struct closer {
-	nng_socket nng;
-	pthread_mutex_t lock;
-	pthread_cond_t done;
-	bool is_done, is_left;
-};
-
-static void closer_free(struct closer *c)
-{
-	pthread_cond_destroy(&c->done);
-	pthread_mutex_destroy(&c->lock);
-	free(c);
-}
-
-static void *run_closer(void *arg)
-{
-	struct closer *c = arg;
-	bool is_left;
-
-	nng_close(c->nng);
-	pthread_mutex_lock(&c->lock);
-	c->is_done = true;
-	is_left = c->is_left;
-	pthread_cond_signal(&c->done);
-	pthread_mutex_unlock(&c->lock);
-	if (is_left) {
-		closer_free(c);
-	}
-	return NULL;
-}
-
-static struct closer *closer_start(nng_socket nng)
-{
-	struct closer *c = calloc(1, sizeof(*c));
-	pthread_condattr_t attributes;
-	pthread_t thread;
-
-	if (!c) {
-		return NULL;
-	}
-	c->nng = nng;
-	pthread_mutex_init(&c->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->done, &attributes);
-	pthread_condattr_destroy(&attributes);
-	if (pthread_create(&thread, NULL, run_closer, c) != 0) {
-		closer_free(c);
-		return NULL;
-	}
-	pthread_detach(thread);
-	return c;
-}
-
-static void close_bounded(nng_socket nng)
-{
-	struct closer *c = closer_start(nng);
-	struct timespec until;
-	bool is_done;
-
-	if (!c) {
-		nng_close(nng);
-		return;
-	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += CLOSE_SECONDS;
-	pthread_mutex_lock(&c->lock);
-	while (!c->is_done && pthread_cond_timedwait(&c->done, &c->lock, &until) == 0) {
-	}
-	is_done = c->is_done;
-	c->is_left = !is_done;
-	pthread_mutex_unlock(&c->lock);
-	if (is_done) {
-		closer_free(c);
-	} else {
-		log_warning("nng cannot close a socket, a connection of it hangs; left behind");
-	}
-}
-
 static void close_nng(struct bus_socket *s)
 {
 	s->recv_source = sd_event_source_disable_unref(s->recv_source);
@@ -341,7 +258,7 @@ static void close_nng(struct bus_socket *s)
 		/* Should it be left behind, it must not call back into what is freed. */
 		nng_pipe_notify(s->nng, NNG_PIPE_EV_ADD_PRE, NULL, NULL);
 		nng_pipe_notify(s->nng, NNG_PIPE_EV_REM_POST, NULL, NULL);
-		close_bounded(s->nng);
+		nng_close_bounded(s->nng);
 	}
 }
 
