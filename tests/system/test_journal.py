@@ -495,7 +495,7 @@ def main():
         status = run([("journal." + name, t.renewed(test) if name in RENEWED else test)
                       for name, test in tests], args.only, system)
         if status:
-            print("---- last entries of the journal")
+            print("---- last entries of the journal; the first bad one: %s" % journal.problem)
             for pid, entry in journal.entries[-40:]:
                 print("     %s %s" % (pid, entry))
         return status
