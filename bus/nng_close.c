@@ -89,6 +89,6 @@ void nng_close_bounded(nng_socket nng)
 	if (is_done) {
 		closer_free(c);
 	} else {
-		log_warning("nng cannot close a socket, a connection of it hangs; left behind");
+		log_warning("%s", NNG_CLOSE_LEFT);
 	}
 }

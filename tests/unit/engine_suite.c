@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "bus/codes.h"
+#include "bus/nng_close.h"
 #include "bus/sp_frame.h"
 #include "tests/unit/bus_util.h"
 #include "tests/unit/log_util.h"
@@ -112,8 +113,20 @@ static void end_close(struct end *e)
 	e->socket = NULL;
 }
 
+/* nng 1.5.2 loses the end of an operation now and then when a connection is closed, and waits for
+ * it for ever; so does all that nng does later. The engine tells that, which voids a test. */
+static void watch_nng(enum log_level level, const char *message, const struct log_field *fields,
+		      size_t n_fields)
+{
+	log_sink_stderr(level, message, fields, n_fields);
+	if (streq(message, NNG_CLOSE_LEFT)) {
+		unit_void("nng cannot end a connection");
+	}
+}
+
 static void set_up(struct fixture *f, const struct suite_pair *pair)
 {
+	log_set_sink(watch_nng);
 	bus_dir_make(&f->dir);
 	if (sd_event_new(&f->loop) < 0) {
 		abort();
