@@ -96,6 +96,26 @@ static int print_openmetrics(const char *service, const Xenmesh__V1__StatsReply 
 
 /* ---- stats ---- */
 
+static int print_stats(struct cli *cli, const Xenmesh__V1__StatsReply *reply)
+{
+	struct json_object *o = cli->json ? json_object_new_object() : NULL;
+
+	for (size_t i = 0; i < reply->n_stats; i++) {
+		const Xenmesh__V1__Stat *stat = reply->stats[i];
+
+		if (o) {
+			json_object_object_add(o, stat->name, json_object_new_uint64(stat->value));
+		} else {
+			printf("%-32s %" PRIu64 "\n", cli_text(cli, stat->name, strlen(stat->name)),
+			       stat->value);
+		}
+	}
+	if (o) {
+		cli_print_json(o);
+	}
+	return CLI_OK;
+}
+
 int cmd_bus_stats(struct cli *cli, int argc, char **argv)
 {
 	Xenmesh__V1__StatsRequest request = XENMESH__V1__STATS_REQUEST__INIT;
@@ -120,25 +140,13 @@ int cmd_bus_stats(struct cli *cli, int argc, char **argv)
 	if (r) {
 		return r;
 	}
-	if (is_openmetrics) {
-		return print_openmetrics(argv[0], reply);
+	r = is_openmetrics ? print_openmetrics(argv[0], reply) : print_stats(cli, reply);
+	if (!r && reply->n_stats == 0 && *request.prefix) {
+		cli_error("no counter of %s begins with \"%s\"; `xenmesh bus stats %s` lists all",
+			  argv[0], request.prefix, argv[0]);
+		r = CLI_FAILURE;
 	}
-	if (cli->json) {
-		struct json_object *o = json_object_new_object();
-
-		for (size_t i = 0; i < reply->n_stats; i++) {
-			json_object_object_add(o, reply->stats[i]->name,
-					       json_object_new_uint64(reply->stats[i]->value));
-		}
-		cli_print_json(o);
-		return CLI_OK;
-	}
-	for (size_t i = 0; i < reply->n_stats; i++) {
-		printf("%-32s %" PRIu64 "\n",
-		       cli_text(cli, reply->stats[i]->name, strlen(reply->stats[i]->name)),
-		       reply->stats[i]->value);
-	}
-	return CLI_OK;
+	return r;
 }
 
 /* ---- log-level ---- */

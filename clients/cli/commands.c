@@ -234,7 +234,8 @@ const struct cli_command cli_commands[] = {
 	{ "bus snapshot", "[SERVICE...] [TOPIC...]", "the state that services hold, a line a topic",
 	  cmd_bus_snapshot, NULL },
 	{ "bus stats", "SERVICE [NAME] [--openmetrics]", "counters of a service", cmd_bus_stats,
-	  "  --prefix NAME    those whose names begin so, as the second argument\n"
+	  "  --prefix NAME    those whose names begin so, as the second argument; fails if none "
+	  "does\n"
 	  "  --openmetrics    for Prometheus and the like\n" },
 	{ "bus log-level", "SERVICE [error|warning|notice|info|debug]",
 	  "show or change a service's log level", cmd_bus_log_level, NULL },

@@ -329,6 +329,17 @@ class Cli:
         self.run("snapshot", "nobody", rc=2)
         self.run("snapshot", "ops", "--timeout", "300ms", rc=4)
 
+    def stats(self):
+        every = self.documents("stats", "test")[0]
+        some = self.documents("stats", "test", "pub.")[0]
+        bus.expect(some and set(some) == {name for name in every if name.startswith("pub.")}, "stats %s" % some)
+        for form, out in (((), ""), (("--json",), "{}\n"), (("--openmetrics",), "# EOF\n")):
+            for prefix in (("nosuchprefix",), ("--prefix", "nosuchprefix")):
+                done = self.run("stats", "test", *prefix, *form, rc=1)
+                bus.expect(done.stdout == out, "printed %r" % done.stdout)
+                for said in ('no counter of test begins with "nosuchprefix"', "`xenmesh bus stats test` lists all"):
+                    bus.expect(said in done.stderr, "said: %r" % done.stderr)
+
     def openmetrics(self):
         self.run("ping", "test")
         lines = self.lines("stats", "test", "--openmetrics")
@@ -581,7 +592,7 @@ def main():
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
              "monitor_closed_pipe", "closed_output", "monitor_snapshot", "monitor_since_start", "monitor_gap",
              "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "unknown_service",
-             "snapshot", "openmetrics", "top", "top_on_a_terminal",
+             "snapshot", "stats", "openmetrics", "top", "top_on_a_terminal",
              "top_on_an_unknown_terminal", "top_without_keys",
              "trace", "trace_denied", "capture_show", "capture_damaged",
              "capture_interrupted", "replay_gives_the_same", "replay_refuses", "replay_damaged",
