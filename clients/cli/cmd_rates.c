@@ -253,7 +253,7 @@ struct settings {
 static int parse(struct rates *r, struct settings *s, int *argc, char **argv)
 {
 	const char *window = "1000";
-	const char *count = "0";
+	const char *count = NULL;
 	const char *interval = "1s";
 	const char *duration = NULL;
 	const struct cli_option options[] = {
@@ -269,8 +269,9 @@ static int parse(struct rates *r, struct settings *s, int *argc, char **argv)
 	if (parse_u64(window, strlen(window), WINDOW_MAX, &s->window) || !s->window) {
 		return cli_usage("--window wants 1 to %d messages, got \"%s\"", WINDOW_MAX, window);
 	}
-	if (parse_u64(count, strlen(count), UINT64_MAX, &r->count)) {
-		return cli_usage("--count wants a number, got \"%s\"", count);
+	e = follow_count(count, &r->count);
+	if (e) {
+		return e;
 	}
 	if (parse_duration_ms(interval, &s->interval_ms) || s->interval_ms < 10) {
 		return cli_usage("--interval wants 10ms or more, got \"%s\"", interval);

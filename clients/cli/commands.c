@@ -23,7 +23,7 @@
 	"Live messages only, of all topics below each prefix together.\n"              \
 	"  --window N, -w     over the last N messages (1000)\n"                       \
 	"  --interval S, -i   seconds between reports (1)\n"                           \
-	"  --count N, -n      end after N reports\n"                                   \
+	"  --count N, -n      end after N reports, 1 or more (no end)\n"               \
 	"  --for S            end after S seconds, with a report\n"                    \
 	"  --timeout T        (global) end with 3 when no message came in that time\n" \
 	"  --service SERVICE  of one service only (all of the topology)\n"             \
@@ -77,7 +77,7 @@ const struct cli_command cli_commands[] = {
 	  "follow events, mark gaps", cmd_events,
 	  "PREFIX limits topics: vm/, vm/UUID/state, task/, host/ ...\n"
 	  "  --service SERVICE  of one service only (all of the topology)\n"
-	  "  --count N          end after N events\n"
+	  "  --count N          end after N events, 1 or more (no end)\n"
 	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
 	  "  --live             leave out the state there is at the beginning\n" SHOW_HELP },
 	{ "task list", "[VM] [--active]", "operations, newest first", cmd_task_list, NULL },
@@ -129,7 +129,8 @@ const struct cli_command cli_commands[] = {
 	  "figures of this host: calls, publications", cmd_bus_bench,
 	  "rtt calls Ping of a live SERVICE (ops). pub and fan publish on a private bus in a\n"
 	  "temporary directory, one event after the other and then 256 at a time.\n"
-	  "  -c, --count N        how many calls or events; a tenth more warms up (10000)\n"
+	  "  -c, --count N        how many calls or events, 1 to 10000000; a tenth more warms up "
+	  "(10000)\n"
 	  "  -s, --size BYTES     payload of each (64)\n"
 	  "  -o, --outstanding N  calls of rtt at the same time, up to 64 (1)\n"
 	  "  -n, --subscribers N  of fan, up to 256 (10)\n" },
@@ -166,7 +167,7 @@ const struct cli_command cli_commands[] = {
 	  "every message as it comes, a line each; gaps in red", cmd_bus_monitor,
 	  "TOPIC is the beginning of topics: vm/, vm/UUID/state, task/, host/ ...\n"
 	  "  --service SERVICE  of one service only (all of the topology)\n"
-	  "  --count N          end with 0 after N messages\n"
+	  "  --count N          end with 0 after N messages, 1 or more (no end)\n"
 	  "  --timeout T        (global) end with 3 after that time\n"
 	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
 	  "  --snapshot         first the state there is, marked =\n"
@@ -187,7 +188,7 @@ const struct cli_command cli_commands[] = {
 	  "calls as they end: method, result, time", cmd_bus_trace,
 	  "Switches the trace of the services on, and off again at the end unless it was on.\n"
 	  "  --for S            how long (1m), an hour at most\n"
-	  "  --count N          end after N calls; with 3 when --for is over first\n"
+	  "  --count N          end after N calls, 1 or more; with 3 when --for is over first\n"
 	  "  --callers          also who calls; all who listen to the service are told "
 	  "then\n" SHOW_HELP },
 	{ "bus wait", "SERVICE|TOPIC [--timeout T] [--for EXPR] [--service SERVICE]",
@@ -203,7 +204,7 @@ const struct cli_command cli_commands[] = {
 	  "  --force            replace a file that is there\n"
 	  "  --live             leave out the state there is at the beginning, and repairs\n"
 	  "  --service SERVICE  of one service only (all of the topology)\n"
-	  "  --count N          end after N messages\n"
+	  "  --count N          end after N messages, 1 or more (no end)\n"
 	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
 	  "  --show FILE        print what it has, as bus monitor does\n" SHOW_HELP },
 	{ "bus replay", "FILE [--speed N|max] [--wait-subscribers N] [--keep]",

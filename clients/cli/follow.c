@@ -182,6 +182,15 @@ int follow_duration(const char *text, uint64_t *ms)
 	return CLI_OK;
 }
 
+int follow_count(const char *text, uint64_t *count)
+{
+	*count = 0;
+	if (text && (parse_u64(text, strlen(text), UINT64_MAX, count) || *count == 0)) {
+		return cli_usage("--count wants a number from 1, got \"%s\"", text);
+	}
+	return CLI_OK;
+}
+
 /* The value behind the option, if arg is it; *is_next: the value is the next word. */
 static const char *value_of(const char *arg, const char *name, char letter, bool *is_next)
 {

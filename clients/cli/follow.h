@@ -51,6 +51,9 @@ int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int
 /* The value of --for, NULL = not given. CLI_OK or CLI_USAGE. */
 int follow_duration(const char *text, uint64_t *ms);
 
+/* The value of --count, NULL = not given, which is 0. CLI_OK or CLI_USAGE. */
+int follow_count(const char *text, uint64_t *count);
+
 /* Take `--name V`, `--name=V` or `-lV` out of argv, as often as it is there, into values: comma-
  * separated words count as several. CLI_OK or CLI_USAGE. */
 int follow_repeated(int *argc, char **argv, const char *name, char letter, const char **values,

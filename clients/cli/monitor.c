@@ -35,7 +35,7 @@ static int parse_filter(struct monitor *m, const char *text)
 int monitor_options(struct monitor *m, int *argc, char **argv, const struct cli_option *rest,
 		    size_t n_rest)
 {
-	const char *count = "0";
+	const char *count = NULL;
 	const char *filter = NULL;
 	bool is_hex = false;
 	bool is_raw = false;
@@ -57,8 +57,9 @@ int monitor_options(struct monitor *m, int *argc, char **argv, const struct cli_
 	if (r) {
 		return r;
 	}
-	if (parse_u64(count, strlen(count), UINT64_MAX, &m->count)) {
-		return cli_usage("--count wants a number, got \"%s\"", count);
+	r = follow_count(count, &m->count);
+	if (r) {
+		return r;
 	}
 	if (is_hex + is_raw + (m->n_fields > 0) + (m->cli->json && (is_hex || is_raw)) > 1) {
 		return cli_usage("only one of --hex, --raw, --field and --json");

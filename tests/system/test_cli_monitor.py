@@ -123,6 +123,22 @@ class Cli:
         topic, data = line.split(" ")[1], bytes.fromhex(line.split(" ")[5])
         bus.expect(data.startswith(topic.encode() + b"\0"), line)
 
+    def count_of_nothing(self):
+        """0 is no number of events, and no word for "without an end" either."""
+        path = os.path.join(self.bench.dir, "none")
+        for args in (["monitor"], ["hz"], ["bw"], ["delay"], ["trace", "test"], ["capture", "-o", path],
+                     ["capture", "--show", path]):
+            for count in ("0", "-1", "many", ""):
+                done = self.run(*args, "--count=" + count, rc=2)
+                said = '--count wants a number from 1, got "%s"' % count
+                bus.expect(said in done.stderr and not done.stdout, "%s said %r" % (args, done.stderr))
+        bus.expect(not os.path.exists(path), "a file was begun")
+        for args in (["ping", "test"], ["bench", "pub"]):
+            bus.expect("--count wants 1 to " in self.run(*args, "--count", 0, rc=2).stderr, "%s" % args)
+        events = subprocess.run([self.program, "events", "--count", "0"], env=self.env, stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        bus.expect(events.returncode == 2 and "--count wants a number from 1" in events.stderr, events.stderr)
+
     def monitor_ends(self):
         self.run("monitor", "no/such", "--timeout", "300ms", rc=3)
         self.run("monitor", "no/such", "--count", 1, "--for", "300ms", rc=3)
@@ -590,6 +606,7 @@ def main():
     args = bus.arguments(__doc__, lambda p: p.add_argument("--only", default=""))
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
+             "count_of_nothing",
              "monitor_closed_pipe", "closed_output", "monitor_snapshot", "monitor_since_start", "monitor_gap",
              "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "unknown_service",
              "snapshot", "stats", "openmetrics", "top", "top_on_a_terminal",
