@@ -163,6 +163,7 @@ static int capture_run(struct capture *c, bool may_replace, const char *service,
 		r = CLI_FAILURE;
 	}
 	r = r ? r : follow_run(c->cli, c->count ? CLI_INTERRUPTED : CLI_OK);
+	r = follow_judge(&c->follow, r, c->count ? CLI_TIMEOUT : CLI_OK);
 	loop_ticker_free(ticker);
 	follow_close(&c->follow);
 	if (flush(c) < 0) {
@@ -270,7 +271,7 @@ int cmd_bus_capture(struct cli *cli, int argc, char **argv)
 			 : show_file(&monitor, show);
 	} else if (!r) {
 		c.count = monitor.count;
-		r = follow_end_after(cli, &end, ms, c.count ? CLI_TIMEOUT : CLI_OK);
+		r = follow_end_after(cli, &end, ms, FOLLOW_TIME_OVER);
 		r = r ? r : capture_run(&c, may_replace, service, argv, (size_t)argc);
 	}
 	if (c.fd > STDOUT_FILENO) {

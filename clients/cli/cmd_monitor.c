@@ -128,6 +128,15 @@ static int show_history(struct watch *w, const char *only, char *const *prefixes
 
 /* ---- the commands ---- */
 
+static int watch_follow(struct watch *w, const char *only, char *const *prefixes, size_t n)
+{
+	struct cli *cli = w->monitor.cli;
+	int r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
+
+	r = r ? r : follow_run(cli, w->monitor.count ? CLI_INTERRUPTED : CLI_OK);
+	return follow_judge(&w->follow, r, w->monitor.count ? CLI_TIMEOUT : CLI_OK);
+}
+
 static int watch_run(struct watch *w, const char *only, char *const *prefixes, size_t n,
 		     bool since_start)
 {
@@ -145,10 +154,7 @@ static int watch_run(struct watch *w, const char *only, char *const *prefixes, s
 	/* Before anything is followed: what comes with that is newer. */
 	r = since_start ? show_history(w, only, prefixes, n) : CLI_OK;
 	if (!r && !w->is_full) {
-		r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
-	}
-	if (!r && !w->is_full) {
-		r = follow_run(cli, w->monitor.count ? CLI_INTERRUPTED : CLI_OK);
+		r = watch_follow(w, only, prefixes, n);
 	}
 	follow_close(&w->follow);
 	free(w->shown);
@@ -174,7 +180,7 @@ int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
 	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
 
 	r = r ? r : follow_duration(duration, &ms);
-	r = r ? r : follow_end_after(cli, &end, ms, w.monitor.count ? CLI_TIMEOUT : CLI_OK);
+	r = r ? r : follow_end_after(cli, &end, ms, FOLLOW_TIME_OVER);
 	r = r ? r : follow_end_after(cli, &timeout, cli->timeout_ms, CLI_TIMEOUT);
 	if (!r) {
 		w.hides_first = !since_start && !snapshot;
@@ -199,7 +205,7 @@ int cmd_events(struct cli *cli, int argc, char **argv)
 	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
 
 	r = r ? r : follow_duration(duration, &ms);
-	r = r ? r : follow_end_after(cli, &end, ms, w.monitor.count ? CLI_TIMEOUT : CLI_OK);
+	r = r ? r : follow_end_after(cli, &end, ms, FOLLOW_TIME_OVER);
 	r = r ? r : watch_run(&w, service, argv, (size_t)argc, false);
 	monitor_deinit(&w.monitor);
 	return r;

@@ -215,7 +215,7 @@ static int on_tick(void *userdata)
 
 	report(r);
 	if (++r->n_reports == r->count) {
-		sd_event_exit(r->cli->loop, r->has_heard ? CLI_OK : CLI_TIMEOUT);
+		sd_event_exit(r->cli->loop, FOLLOW_TIME_OVER);
 	}
 	return 0;
 }
@@ -225,7 +225,7 @@ static int on_over(sd_event_source *source _unused_, uint64_t usec _unused_, voi
 	struct rates *r = userdata;
 
 	report(r);
-	return sd_event_exit(r->cli->loop, r->has_heard ? CLI_OK : CLI_TIMEOUT);
+	return sd_event_exit(r->cli->loop, FOLLOW_TIME_OVER);
 }
 
 /* ---- the commands ---- */
@@ -298,6 +298,7 @@ static int run(struct cli *cli, enum measure measure, int argc, char **argv)
 		e = CLI_FAILURE;
 	}
 	e = e ? e : follow_run(cli, r.count ? CLI_INTERRUPTED : CLI_OK);
+	e = follow_judge(&r.follow, e, r.has_heard ? CLI_OK : CLI_TIMEOUT);
 	loop_ticker_free(ticker);
 	sd_event_source_disable_unref(r.timeout);
 	follow_close(&r.follow);

@@ -27,7 +27,7 @@
 	"  --for S            end after S seconds, with a report\n"                    \
 	"  --timeout T        (global) end with 3 when no message came in that time\n" \
 	"  --service SERVICE  of one service only (all of the topology)\n"             \
-	"Exit status 3 when not a single message came.\n"
+	"Exit status 3 when not a single message came, 4 when no service was reached.\n"
 
 const char cli_global_options[] =
 	"  --json             one JSON document a line instead of tables\n"
@@ -79,6 +79,7 @@ const struct cli_command cli_commands[] = {
 	  "  --service SERVICE  of one service only (all of the topology)\n"
 	  "  --count N          end after N events, 1 or more (no end)\n"
 	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
+	  "                     (4 when no service was reached in that time)\n"
 	  "  --live             leave out the state there is at the beginning\n" SHOW_HELP },
 	{ "task list", "[VM] [--active]", "operations, newest first", cmd_task_list, NULL },
 	{ "task show", "ID", "one operation", cmd_task_show, NULL },
@@ -170,6 +171,7 @@ const struct cli_command cli_commands[] = {
 	  "  --count N          end with 0 after N messages, 1 or more (no end)\n"
 	  "  --timeout T        (global) end with 3 after that time\n"
 	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
+	  "                     (4 when no service was reached in that time)\n"
 	  "  --snapshot         first the state there is, marked =\n"
 	  "  --since-start      first that and all removals since the service "
 	  "started\n" SHOW_HELP },
@@ -206,6 +208,7 @@ const struct cli_command cli_commands[] = {
 	  "  --service SERVICE  of one service only (all of the topology)\n"
 	  "  --count N          end after N messages, 1 or more (no end)\n"
 	  "  --for S            end after S seconds, exit status 3 unless --count was reached\n"
+	  "                     (4 when no service was reached in that time)\n"
 	  "  --show FILE        print what it has, as bus monitor does\n" SHOW_HELP },
 	{ "bus replay", "FILE [--speed N|max] [--wait-subscribers N] [--keep]",
 	  "publish a capture again, on a test bus", cmd_bus_replay,

@@ -13,6 +13,7 @@ static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, 
 {
 	struct follow_source *source = userdata;
 
+	source->is_reached = source->is_reached || e->what != BUS_SUB_DOWN;
 	source->owner->fn(source, e, source->owner->userdata);
 }
 
@@ -172,6 +173,34 @@ int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int
 		cli_error("cannot make a timer: %s", err_text(r));
 	}
 	return r < 0 ? CLI_FAILURE : CLI_OK;
+}
+
+int follow_judge(const struct follow *f, int status, int over)
+{
+	_cleanup_(strbuf_deinit) struct strbuf missing = STRBUF_NULL;
+	size_t n_missing = 0;
+
+	if (status != FOLLOW_TIME_OVER) {
+		return status;
+	}
+	for (size_t i = 0; i < f->n; i++) {
+		if (!f->sources[i].is_reached) {
+			strbuf_printf(&missing, "%s%s", n_missing ? ", " : "",
+				      f->sources[i].service);
+			n_missing++;
+		}
+	}
+	if (n_missing == 0) {
+		return over;
+	}
+	if (n_missing < f->n) {
+		cli_error("warning: not reached in this time: %s; `xenmesh bus ls` tells why",
+			  strbuf_str(&missing));
+		return over;
+	}
+	cli_error("no service could be reached in this time: %s; `xenmesh bus ls` tells why",
+		  strbuf_str(&missing));
+	return CLI_UNREACHABLE;
 }
 
 int follow_duration(const char *text, uint64_t *ms)

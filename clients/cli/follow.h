@@ -16,7 +16,11 @@ struct follow_source {
 	const char *service;
 	bool is_remote; /* of another host, whose clock is another one */
 	struct bus_sub *sub;
+	bool is_reached; /* it has said something */
 };
+
+/* A status for follow_end_after() that is no exit code: follow_judge() makes one of it. */
+#define FOLLOW_TIME_OVER 256
 
 struct follow {
 	struct follow_source *sources;
@@ -47,6 +51,10 @@ int follow_run(struct cli *cli, int interrupted);
 int follow_until(struct cli *cli, bool *is_over, uint64_t boot_ns);
 /* End the loop with `status` after the time; *source as in loop_after(). ms 0: never. */
 int follow_end_after(struct cli *cli, sd_event_source **source, uint64_t ms, int status);
+
+/* The exit code when follow_run() gave `status`: that, unless it is FOLLOW_TIME_OVER. Then services
+ * that were not reached are told, and it is CLI_UNREACHABLE if none was, else `over`. */
+int follow_judge(const struct follow *f, int status, int over);
 
 /* The value of --for, NULL = not given. CLI_OK or CLI_USAGE. */
 int follow_duration(const char *text, uint64_t *ms);

@@ -150,6 +150,39 @@ class Cli:
         process.send_signal(signal.SIGINT)
         bus.expect(process.wait(10) == 0, "an interrupt gives %s" % process.returncode)
 
+    def events(self, *args, topology):
+        return subprocess.run([self.program, "--topology", topology, "events", *args], env=self.env, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False)
+
+    def nobody_reached(self):
+        """An end by time with nobody there is no success, and names who is missing."""
+        other = bus.Bench(self.bench.bin)
+        try:
+            none = "no service could be reached in this time: ops, metrics, agent-bridge, test; `xenmesh bus ls`"
+            path = os.path.join(other.dir, "kept")
+            short = ["--for", "200ms", "--topology", other.topology]
+            for args in (["monitor"], ["monitor", "--count", 1], ["monitor", "--json"], ["hz"], ["bw"], ["delay"],
+                         ["capture", "-o", path]):
+                said = self.run(*args, *short, rc=4).stderr
+                bus.expect(none in said, "%s said %r" % (args, said))
+            said = self.run("hz", "--count", 1, "--interval", "200ms", "--topology", other.topology, rc=4).stderr
+            bus.expect(none in said, said)
+            said = self.run("monitor", "--service", "test", *short, rc=4).stderr
+            bus.expect("in this time: test; " in said, said)
+            events = self.events("--for", "200ms", topology=other.topology)
+            bus.expect(events.returncode == 4 and none in events.stderr and not events.stdout, "%s" % events)
+        finally:
+            other.close()
+        # One that is there makes it a success, with a warning of the others.
+        rest = "warning: not reached in this time: ops, metrics, agent-bridge; "
+        bus.expect(rest in self.run("monitor", "no/such", "--for", "2s").stderr, "no warning of bus monitor")
+        bus.expect(rest in self.run("monitor", "no/such", "--count", 1, "--for", "2s", rc=3).stderr, "nor with --count")
+        bus.expect(rest in self.run("hz", "no/such", "--for", "2s", rc=3).stderr, "no warning of bus hz")
+        events = self.events("--for", "2s", topology=self.bench.topology)
+        bus.expect(events.returncode == 0 and rest in events.stderr, "events: %s" % events.stderr)
+        alone = self.run("monitor", "no/such", "--service", "test", "--for", "2s").stderr
+        bus.expect(alone == "", "said of one that was reached: %r" % alone)
+
     def monitor_closed_pipe(self):
         """Whoever reads has enough: the end, without a word."""
         process = self.popen("monitor", "--service", "test", stderr=subprocess.PIPE)
@@ -606,7 +639,7 @@ def main():
     args = bus.arguments(__doc__, lambda p: p.add_argument("--only", default=""))
     cli = Cli(args)
     names = ("monitor_lines", "monitor_json", "monitor_fields", "monitor_filter", "monitor_bytes", "monitor_ends",
-             "count_of_nothing",
+             "count_of_nothing", "nobody_reached",
              "monitor_closed_pipe", "closed_output", "monitor_snapshot", "monitor_since_start", "monitor_gap",
              "monitor_on_a_terminal", "rates", "wait", "interrupted", "wait_for_a_start", "unknown_service",
              "snapshot", "stats", "openmetrics", "top", "top_on_a_terminal",
