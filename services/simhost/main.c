@@ -91,7 +91,8 @@ static bool take_number(int option, const char *text, uint64_t least, uint64_t m
 	if (parse_u64(text, strlen(text), most, out) == 0 && *out >= least) {
 		return true;
 	}
-	fprintf(stderr, "xenmesh-simhost: --%s: \"%s\" is not a number from %llu to %llu\n",
+	fprintf(stderr,
+		"xenmesh-simhost: --%s: \"%s\" is not a number from %llu to %llu; see --help\n",
 		long_options[option].name, text, (unsigned long long)least,
 		(unsigned long long)most);
 	return false;
@@ -104,7 +105,7 @@ static bool take_fault(struct options *o, const char *rule)
 	if (faults_add(&o->faults, rule, why, sizeof(why)) == 0) {
 		return true;
 	}
-	fprintf(stderr, "xenmesh-simhost: --fault: %s\n", why);
+	fprintf(stderr, "xenmesh-simhost: --fault: %s; see --help\n", why);
 	return false;
 }
 
@@ -113,7 +114,7 @@ static bool take_log_level(const char *text)
 	enum log_level level;
 
 	if (log_level_parse(text, &level) < 0) {
-		fprintf(stderr, "xenmesh-simhost: no such log level: %s\n", text);
+		fprintf(stderr, "xenmesh-simhost: no such log level: %s; see --help\n", text);
 		return false;
 	}
 	log_set_level(level);
@@ -124,7 +125,12 @@ static bool take_path(char out[static PATH_MAX], const char *dir, const char *na
 {
 	int n = snprintf(out, PATH_MAX, "%s%s%s", dir, *name ? "/" : "", name);
 
-	return n > 0 && n < PATH_MAX;
+	if (n > 0 && n < PATH_MAX) {
+		return true;
+	}
+	fprintf(stderr, "xenmesh-simhost: %s; see --help\n",
+		n == 0 ? "--link wants a path" : "--state-dir or --link is too long");
+	return false;
 }
 
 static bool take_option(struct options *o, int c)
@@ -169,12 +175,30 @@ static bool take_option(struct options *o, int c)
 	}
 }
 
+/* What getopt_long() makes nothing of; `word` is the one it has just taken. */
+static void complain(int c, const char *word)
+{
+	char letter[] = { '-', (char)optopt, '\0' };
+	const char *what = c == ':' ? "a value is missing after"
+			   : optopt == OPT_VERSION || optopt == OPT_HELP ? "no value belongs to"
+									 : "unknown option";
+
+	/* It may be within a word of several letters, which is not taken yet. */
+	fprintf(stderr, "xenmesh-simhost: %s \"%s\"; see --help\n", what,
+		c == '?' && optopt >= ' ' ? letter : word);
+}
+
 /* -1 = go on, else exit with it. */
 static int parse_options(struct options *o, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", long_options, NULL)) >= 0) {
+		if (c == '?' || c == ':') {
+			complain(c, argv[optind - 1]);
+			return EXIT_USAGE;
+		}
 		if (c == OPT_VERSION) {
 			puts("xenmesh-simhost " XENMESH_VERSION);
 			return EXIT_SUCCESS;
@@ -184,13 +208,15 @@ static int parse_options(struct options *o, int argc, char **argv)
 			return EXIT_SUCCESS;
 		}
 		if (!take_option(o, c)) {
-			fputs(usage, stderr);
 			return EXIT_USAGE;
 		}
 	}
-	if (optind < argc || (!o->link[0] && !take_path(o->link, o->state_dir, NAME_LINK)) ||
+	if (optind < argc) {
+		fprintf(stderr, "xenmesh-simhost: \"%s\" is no option; see --help\n", argv[optind]);
+		return EXIT_USAGE;
+	}
+	if ((!o->link[0] && !take_path(o->link, o->state_dir, NAME_LINK)) ||
 	    !take_path(o->control, o->state_dir, NAME_CONTROL)) {
-		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
 	return -1;

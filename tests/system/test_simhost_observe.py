@@ -5,6 +5,7 @@ line where both should see the same."""
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -20,6 +21,26 @@ STORM = 2500  # pauses and unpauses; twice as many events are more than the buff
 class Tests:
     def __init__(self, system):
         self.system = system
+
+    def wrong_usage_of_the_simulator(self):
+        """A line each that says what is wrong; --help has the rest."""
+        program = os.path.join(self.system.bin, "xenmesh-simhost")
+        for args, said in ((["--nonsense"], 'unknown option "--nonsense"'), (["-x"], 'unknown option "-x"'),
+                           (["-xy"], 'unknown option "-x"'), (["--vms"], 'a value is missing after "--vms"'),
+                           (["--help=now"], 'no value belongs to "--help=now"'), (["extra"], '"extra" is no option'),
+                           (["--vms", "many"], '--vms: "many" is not a number from 0 to 10000'),
+                           (["--pcpus", "0"], '--pcpus: "0" is not a number from 1 to 4096'),
+                           (["--log-level", "loud"], "no such log level: loud"),
+                           (["--fault", "nonsense"], "--fault: "), (["--link", ""], "--link wants a path"),
+                           (["--link", "x" * 5000], "is too long"), (["--state-dir", "x" * 5000], "is too long")):
+            done = subprocess.run([program, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=SOON_S, check=False)
+            expect_equal((done.returncode, done.stdout), (2, ""), "status and output with %.40s" % args)
+            expect(done.stderr.startswith("xenmesh-simhost: ") and said in done.stderr and
+                   done.stderr.endswith("; see --help\n") and done.stderr.count("\n") == 1,
+                   "with %.40s it said %r" % (args, done.stderr))
+        done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=SOON_S, check=False)
+        expect(done.returncode == 0 and done.stdout.startswith("usage: ") and not done.stderr, "%s" % done)
 
     def find(self, name):
         """As `vm list` has it, None if it has not."""
@@ -267,7 +288,7 @@ def main():
     args = arguments(__doc__)
     with System(args.bin, vms=N_AT_START, simhost=("--boot-ms", "200")) as system:
         t = Tests(system)
-        names = ("there_at_the_start", "appear_and_go", "act_on_unmanaged", "xl_restarts", "guests_report",
+        names = ("wrong_usage_of_the_simulator", "there_at_the_start", "appear_and_go", "act_on_unmanaged", "xl_restarts", "guests_report",
                  "guest_without_agent", "python_agrees", "events_follow", "events_on_the_command_line",
                  "gap_is_marked_and_repaired", "task_is_listed_and_waited_for", "task_is_cancelled",
                  "destroy_overtakes", "worker_dies", "no_worker_can_be_started")
