@@ -105,6 +105,12 @@ class Tests:
         refused = s.fails(1, "vcpus", "vm", "define", bad)
         expect("comandline" in refused.err, "only one of two mistakes is told: %s" % refused.err)
         s.fails(1, "No such file", "vm", "define", "/nonexistent.vm")
+        # Of an xl.cfg, what has no effect beside what is wrong: each line says which of them it is.
+        bad = s.write("bad.cfg", XL_CFG.replace("vcpus", "vcpus = 'many'\n#"))
+        lines = s.fails(1, "vcpus", "vm", "define", bad).err.splitlines()
+        for key, is_warning in (("vcpus", False), ("serial", True), ("localtime", True)):
+            told = [line for line in lines if key in line]
+            expect(len(told) == 1 and ("warning: " in told[0]) == is_warning, "of %s: %s" % (key, lines))
 
     # ---- operations ----
 

@@ -65,6 +65,22 @@ static int make_canonical(Xenmesh__V1__VmConfig *config)
 	return pb_set(&config->uuid, text);
 }
 
+/* A failure has one text only: there the warnings are marked. */
+static void fail_of_mistakes(struct definition *d, struct bus_call *call)
+{
+	_cleanup_(strbuf_deinit) struct strbuf marked = STRBUF_NULL;
+	char *rest = d->warnings.data;
+
+	for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
+		if (*line) {
+			strbuf_printf(&marked, "warning: %s\n", line);
+		}
+	}
+	/* A key that was left out may be the reason of an error. */
+	bus_call_fail(call, CODE_INVALID_ARGUMENT, "%.*s%.*s", ERRORS_TOLD, strbuf_str(&d->errors),
+		      4000 - ERRORS_TOLD, strbuf_str(&marked));
+}
+
 /* False after the call was failed. */
 static bool read_definition(struct definition *d, struct bus_call *call,
 			    const Xenmesh__V1__DefineVmRequest *q)
@@ -82,9 +98,7 @@ static bool read_definition(struct definition *d, struct bus_call *call,
 		return true;
 	}
 	if (r == 1) {
-		/* A key that was left out may be the reason of an error. */
-		bus_call_fail(call, CODE_INVALID_ARGUMENT, "%.*s%.*s", ERRORS_TOLD,
-			      strbuf_str(&d->errors), 4000 - ERRORS_TOLD, strbuf_str(&d->warnings));
+		fail_of_mistakes(d, call);
 	} else {
 		bus_call_fail(call, CODE_RESOURCE_EXHAUSTED, "out of memory");
 	}
