@@ -29,6 +29,16 @@ static int load_topology(struct app *app, const char *path)
 	return r;
 }
 
+static int make_loop(struct app *app)
+{
+	int r = loop_new(&app->loop);
+
+	if (r < 0) {
+		log_error("cannot start: %s", err_text(r));
+	}
+	return r;
+}
+
 static int open_xenstore(struct app *app)
 {
 	int r = xenstore_open(&app->xs);
@@ -39,7 +49,11 @@ static int open_xenstore(struct app *app)
 			  err_text(r));
 		return r;
 	}
-	return xenstore_attach(app->xs, app->loop);
+	r = xenstore_attach(app->xs, app->loop);
+	if (r < 0) {
+		log_error("cannot listen to xenstored: %s", err_text(r));
+	}
+	return r;
 }
 
 static int open_service(struct app *app)
@@ -57,6 +71,8 @@ static int open_service(struct app *app)
 
 	if (r == 0) {
 		app->api.pub = bus_service_pub(app->service);
+	} else if (r != -EADDRINUSE) { /* that was told */
+		log_error("the service cannot be put on the bus: %s", err_text(r));
 	}
 	return r;
 }
@@ -67,16 +83,20 @@ static int open_mirror(struct app *app)
 	int r = bridge_mirror_new(&app->mirror, app->loop, app->xs, &sink);
 
 	app->api.mirror = app->mirror;
+	if (r < 0) {
+		log_error("cannot mirror what guests say: %s", err_text(r));
+	}
 	return r;
 }
 
+/* Whatever fails has told why. */
 static int run(struct app *app, const char *topology_path)
 {
 	int r;
 
 	r = load_topology(app, topology_path);
 	if (r == 0) {
-		r = loop_new(&app->loop);
+		r = make_loop(app);
 	}
 	if (r == 0) {
 		r = open_xenstore(app);
@@ -91,7 +111,11 @@ static int run(struct app *app, const char *topology_path)
 		return err_trace(r);
 	}
 	loop_ready(app->loop, "mirroring guests");
-	return loop_run(app->loop);
+	r = loop_run(app->loop);
+	if (r < 0) {
+		log_error("ended: %s", err_text(r));
+	}
+	return r;
 }
 
 int main(int argc, char **argv)
@@ -106,9 +130,6 @@ int main(int argc, char **argv)
 		return status;
 	}
 	r = run(&app, args.topology_path);
-	if (r < 0) {
-		log_error("ended: %s", err_text(r));
-	}
 	bridge_mirror_free(app.mirror);
 	bus_service_free(app.service);
 	xenstore_close(app.xs);

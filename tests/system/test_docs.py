@@ -246,7 +246,7 @@ def check_topology_keys(tests, bin_dir, work_dir):
 
 
 def check_topology_mistakes(tests, bin_dir, work_dir):
-    """A service that does not start because of it says each mistake on a line of its own, with file and line."""
+    """A service that does not start because of it says each mistake on its own line, with file and line, and no more."""
     path = os.path.join(work_dir, "mistakes.conf")
     with open(path, "w", encoding="ascii") as f:
         f.write("[bus]\nfirst = 1\nsecond = 2\n")
@@ -255,7 +255,8 @@ def check_topology_mistakes(tests, bin_dir, work_dir):
         lines = result.stderr.splitlines()
         tests.check("mistakes_" + name, ["exit status %d" % result.returncode] * (result.returncode != 1) + [
             "%s is not in \"%s\"" % (place, lines) for place in ("%s:2:" % path, "%s:3:" % path)
-            if sum(place in line and "\\x" not in line for line in lines) != 1])
+            if sum(place in line and "\\x" not in line for line in lines) != 1] +
+            ["more is said: %s" % line for line in lines if path not in line])
 
 
 def check_wrong_values(tests, bin_dir):
