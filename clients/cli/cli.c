@@ -371,6 +371,14 @@ int cli_exit_code(int bus_code)
 	}
 }
 
+const char *cli_bare_message(const char *service, const char *message)
+{
+	size_t len = strlen(service);
+
+	return str_starts(message, service) && str_starts(message + len, ": ") ? message + len + 2
+									       : message;
+}
+
 int cli_fail(const struct cli_reply *reply)
 {
 	if (reply->code == CODE_OK) {

@@ -114,6 +114,8 @@ int cli_call_ok(struct cli *cli, const char *service, const char *method,
 uint32_t cli_timeout_ms(const struct cli *cli, uint32_t default_ms);
 /* Lets the loop run for a while. 0 or -errno. */
 int cli_pause(struct cli *cli, uint64_t ms);
+/* The message without the service's name in front, for where that is said already. */
+const char *cli_bare_message(const char *service, const char *message);
 /* Says why, returns the exit code for it. */
 int cli_fail(const struct cli_reply *reply);
 int cli_exit_code(int bus_code);

@@ -169,7 +169,8 @@ static int fail(struct cli *cli, const char *service, const struct bus_method *m
 							: NULL);
 		cli_print_json(o);
 	}
-	cli_error("%s: %s: %s", service, bus_code_name(reply->code), reply->message);
+	cli_error("%s: %s: %s", service, bus_code_name(reply->code),
+		  cli_bare_message(service, reply->message));
 	if (*reply->details) {
 		cli_error("  %s", cli_text(cli, reply->details, strlen(reply->details)));
 	}

@@ -45,6 +45,8 @@ void doctor_find(struct doctor *d, const char *check, const char *subject, const
 
 static const char *problem_of(struct cli *cli, const struct probe *p)
 {
+	const char *message = cli_bare_message(p->service->name, p->reply.message);
+
 	switch (p->state) {
 	case PROBE_MISSING:
 		return "is not there: its socket does not exist";
@@ -56,10 +58,10 @@ static const char *problem_of(struct cli *cli, const struct probe *p)
 	case PROBE_DENIED:
 		return "does not answer this user";
 	case PROBE_UNREACHABLE:
-		return p->reply.message;
+		return message;
 	default:
 		return arena_printf(&cli->arena, "answers %s: %s", bus_code_name(p->reply.code),
-				    p->reply.message);
+				    message);
 	}
 }
 

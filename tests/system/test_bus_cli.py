@@ -417,6 +417,7 @@ class Tests:
         rc, found = self.findings("--topology", far)
         expect_equal((rc, {f["subject"]: f["mend"].split()[0] for f in found if f["check"] in ("services", "tls")}),
                      (1, {"far/ops": "mend", "tls": "xenmesh"}), "findings of a host behind TLS")
+        expect(not [f for f in found if f["subject"] in f["problem"]], "a name twice: %s" % found)
 
     # ---- bench ----
 
