@@ -204,7 +204,7 @@ static void answer_query(struct query *q, struct bus_call *call)
 
 		if (column < 0) {
 			bus_call_fail(call, CODE_NOT_FOUND,
-				      "no data source \"%s\"; ListDataSources names them",
+				      "no data source \"%s\"; see: xenmesh metrics list",
 				      q->request->names[i]);
 			return;
 		}

@@ -136,8 +136,8 @@ class Tests:
         expect(wanted <= names, "missing: %s" % sorted(wanted - names))
         host = {source["name"] for source in s.json("metrics", "list", "host")}
         expect({"cpu0", "cpu_avg", "memory_total_kib", "memory_free_kib"} <= host, "sources of the host: %s" % host)
-        s.fails(1, "nobody", "metrics", "query", "nobody")
-        s.fails(1, "nonsense", "metrics", "query", vm["name"], "nonsense")
+        s.fails(1, 'no VM "nobody"; see: xenmesh vm list', "metrics", "query", "nobody")
+        s.fails(1, 'no data source "nonsense"; see: xenmesh metrics list', "metrics", "query", vm["name"], "nonsense")
         # 0 is the epoch, not the default.
         whole = s.json("metrics", "query", vm["name"], "memory", "--start", "0")[0]
         expect(whole["step_s"] == 86400, "from the epoch on, in steps of %s s" % whole["step_s"])

@@ -309,13 +309,14 @@ static void test_vms__are_found(void)
 	CU_ASSERT_EQUAL(r, 2);
 	find(&f, "two", &error, &r);
 	CU_ASSERT_EQUAL(r, 1);
-	CU_ASSERT_STRING_EQUAL(strbuf_str(&error), "there is no VM \"two\"");
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&error), "there is no VM \"two\"; see: xenmesh vm list");
 	find(&f, "", &error, &r);
 	CU_ASSERT_EQUAL(r, 1);
 	find(&f, "99999999999999999999", &error, &r);
 	CU_ASSERT_EQUAL(r, 1);
 	find(&f, "a\n\xff", &error, &r);
-	CU_ASSERT_STRING_EQUAL(strbuf_str(&error), "there is no VM \"a\\x0a\\xff\"");
+	CU_ASSERT_STRING_EQUAL(strbuf_str(&error),
+			       "there is no VM \"a\\x0a\\xff\"; see: xenmesh vm list");
 	find(&f, "eeeeeeee-0000-4000-8000-000000000004", &error, &r);
 	CU_ASSERT_EQUAL(r, 1);
 }

@@ -392,7 +392,8 @@ int vms_find(const struct vms *vms, const char *ref, struct vm **out, struct str
 		*out = s.first;
 	}
 	if (!*out) {
-		strbuf_printf(error, "there is no VM \"%s\"", text_quote(ref).text);
+		strbuf_printf(error, "there is no VM \"%s\"; see: xenmesh vm list",
+			      text_quote(ref).text);
 		r = 1;
 	} else if (s.n > 1) {
 		strbuf_printf(error, "\"%s\" stands for more than one VM, use a UUID: %s",
