@@ -246,7 +246,7 @@ def check_topology_keys(tests, bin_dir, work_dir):
 
 
 def check_topology_mistakes(tests, bin_dir, work_dir):
-    """A service that does not start because of it says each mistake on its own line, with file and line, and no more."""
+    """A service that does not start because of it says each mistake on its own line, with its place, and no more."""
     path = os.path.join(work_dir, "mistakes.conf")
     with open(path, "w", encoding="ascii") as f:
         f.write("[bus]\nfirst = 1\nsecond = 2\n")
