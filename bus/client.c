@@ -54,6 +54,7 @@ struct call {
 	void *userdata;
 	enum call_end end; /* in `ended` */
 	bool no_retry;
+	bool was_sent; /* on any connection, and so in any list */
 };
 
 struct bus_client {
@@ -136,6 +137,7 @@ static void tell(struct bus_client *c, struct call *call, struct bus_result *res
 	void *userdata = call->userdata;
 
 	result->request_id = call->request_id;
+	result->was_sent = call->was_sent;
 	memcpy(result->traceparent, call->traceparent, sizeof(result->traceparent));
 	call_free(call);
 	if (fn) {
@@ -370,6 +372,7 @@ static int send_call(struct bus_client *c, struct call *call)
 		end_later(c, call, r == -ENOMEM ? END_NO_MEMORY : END_REFUSED);
 		return 0;
 	}
+	call->was_sent = true;
 	list_unlink(&call->node);
 	list_append(&c->sent, &call->node);
 	c->n_sent++;

@@ -34,6 +34,9 @@ struct bus_result {
 	/* Decoded payload when code is OK, else NULL. Lives until the callback returns. */
 	const ProtobufCMessage *payload;
 	const Xenmesh__V1__Reply *reply; /* NULL when the failure was local */
+	/* False: not a byte of it left this process, so it was certainly not executed. True says
+	 * only that a connection took it. */
+	bool was_sent;
 	struct uuid request_id;
 	char traceparent[TRACEPARENT_SIZE]; /* that was sent */
 };

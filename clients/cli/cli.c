@@ -195,6 +195,7 @@ static void on_result(struct bus_client *c, const struct bus_result *result, voi
 	w->reply->code = result->code;
 	w->reply->took_ns = clock_boot_ns() - w->begin_ns;
 	w->reply->is_connected = bus_client_is_connected(c);
+	w->reply->may_be_done |= result->was_sent;
 	w->reply->details = details_text(w->cli, result->reply);
 	w->reply->message = arena_strndup(&w->cli->arena, result->message, strlen(result->message));
 	if (result->payload && result->reply) {
@@ -245,7 +246,10 @@ static int begin_call(struct cli *cli, struct cli_pending *call,
 	struct uuid id;
 	int r;
 
-	*reply = (struct cli_reply){ .code = CODE_UNKNOWN, .message = "", .details = "" };
+	*reply = (struct cli_reply){ .code = CODE_UNKNOWN,
+				     .message = "",
+				     .details = "",
+				     .may_be_done = cli->has_request_id };
 	if (!client) {
 		reply->code = CODE_UNAVAILABLE;
 		reply->message = arena_printf(
@@ -386,7 +390,7 @@ int cli_fail(const struct cli_reply *reply)
 	}
 	cli_error("%s",
 		  reply->message && *reply->message ? reply->message : bus_code_name(reply->code));
-	if (reply->repeat_id &&
+	if (reply->repeat_id && reply->may_be_done &&
 	    (reply->code == CODE_UNAVAILABLE || reply->code == CODE_DEADLINE_EXCEEDED)) {
 		cli_error("it may have been accepted all the same; repeat it safely with "
 			  "--request-id %s",

@@ -85,6 +85,8 @@ struct cli_reply {
 	const char *repeat_id;		 /* of a mutating call: its request id; else NULL */
 	const char *details;		 /* "name=value name=value", empty when there are none */
 	bool is_connected;		 /* the service took the call, or would have */
+	/* Some of it may have reached the service, now or, with --request-id, in an earlier try. */
+	bool may_be_done;
 	uint64_t took_ns;
 };
 

@@ -126,11 +126,12 @@ static const char *retry_kind(const struct cli_reply *reply)
 	case CODE_CANCELLED:
 		return "new";
 	default:
-		return reply->repeat_id ? "same-id" : "safe";
+		return reply->repeat_id && reply->may_be_done ? "same-id" : "safe";
 	}
 }
 
-static const char *retry_text(struct cli *cli, const char *kind, const struct cli_reply *reply)
+static const char *retry_text(struct cli *cli, const char *kind, const struct bus_method *m,
+			      const struct cli_reply *reply)
 {
 	if (streq(kind, "useless")) {
 		return "the same call would fail again; change it first";
@@ -142,7 +143,8 @@ static const char *retry_text(struct cli *cli, const char *kind, const struct cl
 		return "a retry is safe, as a new call, when the state has changed";
 	}
 	if (streq(kind, "safe")) {
-		return "a retry is safe, the method changes nothing";
+		return m->mutating ? "nothing was sent; a retry is safe"
+				   : "a retry is safe, the method changes nothing";
 	}
 	return arena_printf(&cli->arena,
 			    "it may have been done; a retry is safe with --request-id %s",
@@ -174,7 +176,7 @@ static int fail(struct cli *cli, const char *service, const struct bus_method *m
 	if (*reply->details) {
 		cli_error("  %s", cli_text(cli, reply->details, strlen(reply->details)));
 	}
-	cli_error("  %s", retry_text(cli, kind, reply));
+	cli_error("  %s", retry_text(cli, kind, m, reply));
 	return cli_exit_code(reply->code);
 }
 

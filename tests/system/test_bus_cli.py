@@ -20,6 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 COMPLETION = os.path.join(ROOT, "docs/completion/xenmesh.bash")
 NOBODY = 61003
 ALL = ["ops", "metrics", "agent-bridge"]
+UUID = "0123abcd-0000-4000-8000-000000000001"
 COMPLETE_S = 5  # a tab takes milliseconds; this is for a busy machine
 
 
@@ -255,12 +256,43 @@ class Tests:
         refused = s.fails(1, "NOT_FOUND", "--json", "bus", "call", "StartVm", "vm=nothing")
         told = json.loads(refused.out)
         expect_equal((told["code"], told["retry"]), ("NOT_FOUND", "useless"), "failure")
-        uuid = "0123abcd-0000-4000-8000-000000000001"
-        away = ("--socket-dir", "/nonexistent", "--timeout", "300ms", "--json", "--request-id", uuid, "bus", "call")
-        told = json.loads(s.fails(4, "--request-id " + uuid, *away, "StartVm", "vm=x").out)
-        expect_equal((told["code"], told["retry"], told["request_id"]), ("UNAVAILABLE", "same-id", uuid), "failure")
+        away = ("--socket-dir", "/nonexistent", "--timeout", "300ms", "--json", "--request-id", UUID, "bus", "call")
+        told = json.loads(s.fails(4, "--request-id " + UUID, *away, "StartVm", "vm=x").out)
+        expect_equal((told["code"], told["retry"], told["request_id"]), ("UNAVAILABLE", "same-id", UUID), "failure")
         told = json.loads(s.fails(4, "changes nothing", *away, "GetVm", "vm=x").out)
         expect_equal((told["code"], told["retry"]), ("UNAVAILABLE", "safe"), "failure of a question")
+
+    @staticmethod
+    def never_answer(listener):
+        """Takes what one client sends."""
+        listener.settimeout(30)
+        peer = listener.accept()[0]
+        with peer:
+            peer.settimeout(30)
+            peer.sendall(b"\0SP\0\0\x31\0\0")
+            while peer.recv(65536):
+                pass
+
+    def call_never_sent(self):
+        s = self.system
+        directory, topology = self.elsewhere("unsent")
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(os.path.join(directory, "ops/rpc"))
+            for where in (("--socket-dir", "/nonexistent"), ("--topology", topology)):
+                away = where + ("--timeout", "300ms")
+                said = s.fails(4, "ops: not connected", *away, "vm", "start", UUID).err
+                expect("accepted" not in said and "--request-id" not in said, said)
+                said = s.fails(4, "ops: UNAVAILABLE: not connected", *away, "bus", "call", "StartVm", "vm=x").err
+                expect("nothing was sent; a retry is safe" in said and "--request-id" not in said, said)
+                # An earlier try with this id may have been sent.
+                s.fails(4, "accepted all the same; repeat it safely with --request-id " + UUID,
+                        *away, "--request-id", UUID, "vm", "start", UUID)
+            stale.listen()
+            mute = threading.Thread(target=self.never_answer, args=[stale])
+            mute.start()
+            s.fails(3, "accepted all the same; repeat it safely with --request-id",
+                    "--topology", topology, "--timeout", "1s", "vm", "start", UUID)
+            mute.join()
 
     # ---- topology, doctor ----
 
@@ -506,8 +538,8 @@ def main():
     with System(args.bin, vms=2, roles={"observer": "0", "operator": "0", "admin": "0"}) as system:
         t = Tests(system)
         names = ("ls", "ls_missing", "ls_stale_and_deaf", "ls_denied", "ping", "ping_stopped", "log_level",
-                 "log_level_of_a_stranger", "describe", "call",
-                 "call_dry", "call_failure", "topology", "topology_check", "doctor", "doctor_of_owners",
+                 "log_level_of_a_stranger", "describe", "call", "call_dry", "call_failure", "call_never_sent",
+                 "topology", "topology_check", "doctor", "doctor_of_owners",
                  "doctor_of_a_dead_bus", "doctor_of_a_stranger", "doctor_of_the_host", "doctor_of_tls", "bench",
                  "completion", "completion_in_bash", "plumbing")
         return run([(name, getattr(t, name)) for name in names], args.only, system)

@@ -17,6 +17,7 @@ struct outcome {
 	char message[256];
 	char echo[64];
 	bool has_payload;
+	bool was_sent;
 	struct uuid id;
 	char traceparent[TRACEPARENT_SIZE];
 	struct bus_client **free_client; /* to be freed in the callback */
@@ -33,6 +34,7 @@ static void on_result(struct bus_client *c _unused_, const struct bus_result *re
 	o->id = result->request_id;
 	memcpy(o->traceparent, result->traceparent, sizeof(o->traceparent));
 	o->has_payload = result->payload != NULL;
+	o->was_sent = result->was_sent;
 	snprintf(o->message, sizeof(o->message), "%s", result->message);
 	if (result->payload &&
 	    result->payload->descriptor == &xenmesh__v1__ping_reply__descriptor) {
@@ -373,6 +375,7 @@ static void test_client__no_retry_fails_when_cut(void)
 		CU_ASSERT(fake_run(&f, &o.done, 900)); /* at once, not after 1 s */
 		CU_ASSERT_EQUAL(o.code, CODE_UNAVAILABLE);
 		CU_ASSERT_PTR_NOT_NULL(strstr(o.message, "broke"));
+		CU_ASSERT(o.was_sent);
 		CU_ASSERT_EQUAL(f.n_calls, 1);
 	}
 	tear_down(&f, c);
@@ -400,12 +403,14 @@ static void test_client__says_who_is_not_there(void)
 		CU_ASSERT(fake_run(&f, &at_deadline.done, 5000));
 		CU_ASSERT(elapsed_ms(begin_ns) >= 300);
 		CU_ASSERT_EQUAL(at_deadline.code, CODE_UNAVAILABLE);
+		CU_ASSERT_FALSE(at_deadline.was_sent);
 		CU_ASSERT_PTR_NOT_NULL(strstr(at_deadline.message, f.rpc_url));
 		CU_ASSERT_PTR_NOT_NULL(
 			strstr(at_deadline.message, "systemctl status xenmesh-fake"));
 		CU_ASSERT_FALSE(at_once.done);
 		CU_ASSERT(fake_run(&f, &at_once.done, 5000));
 		CU_ASSERT_EQUAL(at_once.code, CODE_UNAVAILABLE);
+		CU_ASSERT_FALSE(at_once.was_sent);
 		CU_ASSERT(elapsed_ms(begin_ns) >= 1000);
 		CU_ASSERT(elapsed_ms(begin_ns) < 3000);
 		CU_ASSERT_FALSE(bus_client_is_connected(c));
