@@ -21,6 +21,8 @@ struct shown {
 struct watch {
 	struct monitor monitor;
 	struct follow follow;
+	uint64_t follow_ms;  /* ends after so long; 0 = no end */
+	uint64_t fail_ms;    /* fails with CLI_TIMEOUT after so long; 0 = no end */
 	bool hides_first;    /* the states there are at the beginning */
 	bool hides_replayed; /* those of repairs too */
 	struct shown *shown; /* as the services of the topology */
@@ -130,9 +132,12 @@ static int show_history(struct watch *w, const char *only, char *const *prefixes
 
 static int watch_follow(struct watch *w, const char *only, char *const *prefixes, size_t n)
 {
+	_cleanup_(loop_source_unrefp) sd_event_source *end = NULL, *failure = NULL;
 	struct cli *cli = w->monitor.cli;
 	int r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
 
+	r = r ? r : follow_end_after(cli, &end, w->follow_ms, FOLLOW_TIME_OVER);
+	r = r ? r : follow_end_after(cli, &failure, w->fail_ms, CLI_TIMEOUT);
 	r = r ? r : follow_run(cli, w->monitor.count ? CLI_INTERRUPTED : CLI_OK);
 	return follow_judge(&w->follow, r, w->monitor.count ? CLI_TIMEOUT : CLI_OK);
 }
@@ -163,9 +168,7 @@ static int watch_run(struct watch *w, const char *only, char *const *prefixes, s
 
 int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
 {
-	_cleanup_(loop_source_unrefp) sd_event_source *end = NULL;
-	_cleanup_(loop_source_unrefp) sd_event_source *timeout = NULL;
-	struct watch w = { .monitor = { .cli = cli } };
+	struct watch w = { .monitor = { .cli = cli }, .fail_ms = cli->timeout_ms };
 	const char *service = NULL;
 	const char *duration = NULL;
 	bool since_start = false;
@@ -176,12 +179,9 @@ int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
 		{ "since-start", 0, NULL, &since_start },
 		{ "snapshot", 0, NULL, &snapshot },
 	};
-	uint64_t ms = 0;
 	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
 
-	r = r ? r : follow_duration(duration, &ms);
-	r = r ? r : follow_end_after(cli, &end, ms, FOLLOW_TIME_OVER);
-	r = r ? r : follow_end_after(cli, &timeout, cli->timeout_ms, CLI_TIMEOUT);
+	r = r ? r : follow_duration(duration, &w.follow_ms);
 	if (!r) {
 		w.hides_first = !since_start && !snapshot;
 		r = watch_run(&w, service, argv, (size_t)argc, since_start);
@@ -192,7 +192,6 @@ int cmd_bus_monitor(struct cli *cli, int argc, char **argv)
 
 int cmd_events(struct cli *cli, int argc, char **argv)
 {
-	_cleanup_(loop_source_unrefp) sd_event_source *end = NULL;
 	struct watch w = { .monitor = { .cli = cli, .form = MONITOR_SHORT } };
 	const char *service = NULL;
 	const char *duration = NULL;
@@ -201,11 +200,9 @@ int cmd_events(struct cli *cli, int argc, char **argv)
 		{ "for", 0, &duration, NULL },
 		{ "live", 0, NULL, &w.hides_replayed },
 	};
-	uint64_t ms = 0;
 	int r = monitor_options(&w.monitor, &argc, argv, options, ARRAY_LEN(options));
 
-	r = r ? r : follow_duration(duration, &ms);
-	r = r ? r : follow_end_after(cli, &end, ms, FOLLOW_TIME_OVER);
+	r = r ? r : follow_duration(duration, &w.follow_ms);
 	r = r ? r : watch_run(&w, service, argv, (size_t)argc, false);
 	monitor_deinit(&w.monitor);
 	return r;

@@ -169,6 +169,9 @@ class Cli:
             bus.expect(none in said, said)
             said = self.run("monitor", "--service", "test", *short, rc=4).stderr
             bus.expect("in this time: test; " in said, said)
+            said = self.run("monitor", "--since-start", "--timeout", "200ms", *short, rc=4).stderr
+            bus.expect(none in said and said.count("not connected at ipc:") == 4, said)
+            self.run("monitor", "--since-start", "--timeout", "200ms", "--topology", other.topology, rc=3)
             events = self.events("--for", "200ms", topology=other.topology)
             bus.expect(events.returncode == 4 and none in events.stderr and not events.stdout, "%s" % events)
         finally:
