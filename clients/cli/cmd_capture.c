@@ -154,6 +154,7 @@ static int capture_run(struct capture *c, bool may_replace, const char *service,
 	struct loop_ticker *ticker = NULL;
 	int r = follow_open(&c->follow, c->cli, service, prefixes, n, on_event, c);
 
+	r = r ? r : follow_ask(&c->follow, c->cli);
 	r = r ? r : open_file(c, may_replace);
 	if (r) {
 		follow_close(&c->follow);

@@ -136,6 +136,7 @@ static int watch_follow(struct watch *w, const char *only, char *const *prefixes
 	struct cli *cli = w->monitor.cli;
 	int r = follow_open(&w->follow, cli, only, prefixes, n, on_event, w);
 
+	r = r ? r : follow_ask(&w->follow, cli);
 	r = r ? r : follow_end_after(cli, &end, w->follow_ms, FOLLOW_TIME_OVER);
 	r = r ? r : follow_end_after(cli, &failure, w->fail_ms, CLI_TIMEOUT);
 	r = r ? r : follow_run(cli, w->monitor.count ? CLI_INTERRUPTED : CLI_OK);

@@ -289,6 +289,7 @@ static int run(struct cli *cli, enum measure measure, int argc, char **argv)
 
 	e = e ? e : add_rows(&r, argv, (size_t)argc, s.window);
 	e = e ? e : follow_open(&r.follow, cli, s.service, argv, (size_t)argc, on_event, &r);
+	e = e ? e : follow_ask(&r.follow, cli);
 	e = e ? e : follow_end_after(cli, &r.timeout, cli->timeout_ms, CLI_TIMEOUT);
 	if (!e && s.ms && loop_after(cli->loop, &over, s.ms * USEC_PER_MSEC, on_over, &r) < 0) {
 		e = CLI_FAILURE;

@@ -88,6 +88,7 @@ static int wait_for_topic(struct topic_wait *w, const char *service, uint32_t ti
 	struct follow follow;
 	int r = follow_open(&follow, cli, service, (char *const *)&w->topic, 1, on_event, w);
 
+	r = r ? r : follow_ask(&follow, cli);
 	r = r ? r : follow_end_after(cli, &timeout, timeout_ms, CLI_TIMEOUT);
 	r = r ? r : follow_run(cli, CLI_INTERRUPTED);
 	follow_close(&follow);

@@ -4,10 +4,13 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
+#include "bus/codes.h"
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/loop.h"
 #include "libcommon/parse.h"
+
+#define ASK_TIMEOUT_MS 5000
 
 static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, void *userdata)
 {
@@ -74,10 +77,53 @@ int follow_open(struct follow *f, struct cli *cli, const char *only, char *const
 	return CLI_OK;
 }
 
+static void on_pong(struct bus_client *client _unused_, const struct bus_result *result,
+		    void *userdata)
+{
+	struct follow_source *source = userdata;
+	struct follow *f = source->owner;
+	size_t n_denied = 0;
+
+	if (result->code != CODE_PERMISSION_DENIED) {
+		return; /* one that is away may come */
+	}
+	source->is_denied = true;
+	cli_error("%s: %s", source->service, cli_bare_message(source->service, result->message));
+	for (size_t i = 0; i < f->n; i++) {
+		n_denied += f->sources[i].is_denied;
+	}
+	if (n_denied == f->n) {
+		sd_event_exit(f->loop, CLI_DENIED);
+	}
+}
+
+int follow_ask(struct follow *f, struct cli *cli)
+{
+	const struct bus_call_options options = { .timeout_ms = ASK_TIMEOUT_MS };
+	Xenmesh__V1__PingRequest ping = XENMESH__V1__PING_REQUEST__INIT;
+	int r = 0;
+
+	f->loop = cli->loop;
+	for (size_t i = 0; i < f->n && r == 0; i++) {
+		struct follow_source *s = &f->sources[i];
+
+		r = bus_client_new(&s->client, cli->loop, cli->topology, s->service, CLI_NAME);
+		if (r == 0) {
+			r = bus_client_call(s->client, "xenmesh.v1.Bus/Ping", &ping.base, &options,
+					    on_pong, s, NULL);
+		}
+	}
+	if (r < 0) {
+		cli_error("cannot ask the services: %s", err_text(r));
+	}
+	return r < 0 ? CLI_FAILURE : CLI_OK;
+}
+
 void follow_close(struct follow *f)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		bus_sub_free(f->sources[i].sub);
+		bus_client_free(f->sources[i].client);
 	}
 	free(f->sources);
 	*f = (struct follow){ 0 };

@@ -16,7 +16,9 @@ struct follow_source {
 	const char *service;
 	bool is_remote; /* of another host, whose clock is another one */
 	struct bus_sub *sub;
-	bool is_reached; /* it has said something */
+	bool is_reached;	   /* it has said something */
+	struct bus_client *client; /* of follow_ask(), or NULL */
+	bool is_denied;		   /* it has said that we may not */
 };
 
 /* A status for follow_end_after() that is no exit code: follow_judge() makes one of it. */
@@ -27,6 +29,7 @@ struct follow {
 	size_t n;
 	follow_fn fn;
 	void *userdata;
+	sd_event *loop; /* cli's, since follow_ask() */
 };
 
 /* only NULL: all services. prefixes as for bus_sub_new(). The exit code after saying what is
@@ -34,6 +37,10 @@ struct follow {
 int follow_open(struct follow *f, struct cli *cli, const char *only, char *const *prefixes,
 		size_t n_prefixes, follow_fn fn, void *userdata);
 void follow_close(struct follow *f);
+/* Ask each service whether we may: a publisher hangs up on who may not, without a word. One that
+ * refuses is told on standard error, and when all do, the loop ends with CLI_DENIED. Does not wait.
+ * CLI_OK, or the exit code after saying what is wrong. */
+int follow_ask(struct follow *f, struct cli *cli);
 
 /* SIGINT and SIGTERM come from the loop of cli to fn from now on, until the sources are released;
  * fn NULL: they end it with the status that userdata is. 0 or -errno after saying what is wrong;

@@ -58,7 +58,10 @@ class Tests:
         follow = ("events", "host/sample", "--service", "ops", "--live", "--count", "1", "--for", "4s")
         s.ok(*follow, **self.as_user(OBSERVER))
         heard = s.cli(*follow, **user)
-        expect_equal(heard.rc, 3, "status of events")
+        expect_equal(heard.rc, 5, "status of events")
+        expect("needs the role observer" in heard.err, "it said: %s" % heard.err)
+        s.fails(5, "needs the role observer", "bus", "wait", "host/sample", **user)
+        s.fails(5, "needs the role observer", "bus", "monitor", **user)
         expect("host/sample" not in heard.out, "a user without a role hears events")
 
     def self_is_admin(self):
