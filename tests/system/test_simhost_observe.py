@@ -288,10 +288,10 @@ def main():
     args = arguments(__doc__)
     with System(args.bin, vms=N_AT_START, simhost=("--boot-ms", "200")) as system:
         t = Tests(system)
-        names = ("wrong_usage_of_the_simulator", "there_at_the_start", "appear_and_go", "act_on_unmanaged", "xl_restarts", "guests_report",
-                 "guest_without_agent", "python_agrees", "events_follow", "events_on_the_command_line",
-                 "gap_is_marked_and_repaired", "task_is_listed_and_waited_for", "task_is_cancelled",
-                 "destroy_overtakes", "worker_dies", "no_worker_can_be_started")
+        names = ("wrong_usage_of_the_simulator", "there_at_the_start", "appear_and_go", "act_on_unmanaged",
+                 "xl_restarts", "guests_report", "guest_without_agent", "python_agrees", "events_follow",
+                 "events_on_the_command_line", "gap_is_marked_and_repaired", "task_is_listed_and_waited_for",
+                 "task_is_cancelled", "destroy_overtakes", "worker_dies", "no_worker_can_be_started")
         return run([(name, getattr(t, name)) for name in names], args.only, system)
 
 
