@@ -23,7 +23,7 @@ DEPS := gcc make pkg-config git python3 python3-protobuf protobuf-compiler libpr
 	protobuf-c-compiler libprotobuf-c-dev libnng-dev libxen-dev libsystemd-dev libinih-dev \
 	libsqlite3-dev libmicrohttpd-dev libmnl-dev libjson-c-dev libncurses-dev zlib1g-dev libssl-dev \
 	libcunit1-dev \
-	xen-utils-4.17 qemu-system-x86 busybox-static socat cpio musl-tools openssl zsh
+	xen-utils-4.17 qemu-system-x86 busybox-static socat cpio musl-tools openssl zsh groff-base
 
 # ---- flags ----
 
