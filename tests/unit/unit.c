@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define EXIT_VOID 77
-#define VOID_MAX  5
+#define VOID_MAX  10
 
 static const char *void_why; /* of a child's test */
 

@@ -21,7 +21,7 @@ struct unit_test {
 int unit_run(const char *suite, const struct unit_test *tests, size_t n_tests);
 
 /* In a test that is apart: something beside its subject broke, and if it fails that is why. Then it
- * begins again in a new process, five times at most. */
+ * begins again in a new process, ten times at most. */
 void unit_void(const char *why);
 
 #define UNIT_TEST(fn)          \
