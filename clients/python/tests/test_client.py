@@ -274,6 +274,21 @@ class ManyCallsTest(Base, unittest.IsolatedAsyncioTestCase):
             await client.call("Bus/Ping")
             self.assertEqual(self.service.count("WaitTask"), 1)
 
+    async def test_cancelled_calls_do_not_hold_up_others(self):
+        self.service.handlers["Ops/WaitTask"] = lambda _: None
+        async with AsyncClient(self.service.url("rpc")) as client:
+            calls = [asyncio.ensure_future(client.call("Ops/WaitTask", timeout=60))
+                     for _ in range(64)]
+            await asyncio.to_thread(self.service.wait, lambda: self.service.count("WaitTask") == 64)
+            for call in calls[:-1]:
+                call.cancel()
+            await asyncio.wait(calls[:-1])
+            self.assertEqual((await client.call("Bus/Ping", timeout=10)).service, "test")
+            self.assertEqual((await client.call("Bus/Ping", timeout=10)).service, "test")
+            self.assertFalse(calls[-1].done())
+            self.assertEqual(self.service.count("WaitTask"), 65)
+            calls[-1].cancel()
+
     async def test_close_ends_calls(self):
         self.service.handlers["Ops/WaitTask"] = lambda _: None
         client = AsyncClient(self.service.url("rpc"))

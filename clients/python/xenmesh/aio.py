@@ -193,6 +193,9 @@ class AsyncClient(BaseClient):
         self._shell.kick()
         try:
             await done
+        except asyncio.CancelledError:
+            self._shell.kick()  # others may wait for its place
+            raise
         finally:
             self._calls.cancel(pending)
         return pending.result()

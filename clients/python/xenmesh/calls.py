@@ -4,7 +4,8 @@
 A call is in `queued` (to be sent, in order), in `sent` (by its number, on the present
 connection) or done.  When the connection is lost `sent` goes back in front of `queued`, so a
 call is repeated with its request id.  A call that nobody waits for any more stays in `sent`:
-the service counts it until it has answered.
+the service counts it until it has answered.  When many of these hold up others the connection
+is made anew.
 """
 import collections
 import os
@@ -25,6 +26,7 @@ NAME = "xenmesh-python/0.2"
 CALL_MAX = 1 << 20
 REPLY_MAX = 4 << 20
 IN_FLIGHT_MAX = 64
+GIVEN_UP_MAX = IN_FLIGHT_MAX // 2
 TIMEOUT = 30.0
 TIMEOUT_MAX = 3600.0
 ABANDONED_SECONDS = 5.0  # past its deadline the service has answered a call, or lost it
@@ -168,6 +170,9 @@ class Calls(Machine):
             pending.call.timeout_ms = max(round((pending.deadline - now) * 1000), 1)
             self.sent[number] = pending
             self.link.send(number + pending.call.SerializeToString())
+        if self._is_up and self.queued and GIVEN_UP_MAX <= sum(
+                pending.on_done is None for pending in self.sent.values()):
+            self.lost("too many calls were given up", now)
 
     def _message(self, body, now):
         pending = self.sent.pop(body[:NUMBER.size], None)
