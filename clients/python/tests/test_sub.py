@@ -2,6 +2,7 @@
 import asyncio
 import shutil
 import tempfile
+import threading
 import time
 import unittest
 
@@ -333,6 +334,19 @@ class FollowTest:
 class BlockingFollowTest(FollowTest, Base):
     shell = Blocking
 
+    def test_a_slow_user_of_changes_comes_to_the_end(self):
+        sub = self.follow()
+        self.expect(sub, ("resynced", None, False))
+        n = 0
+        self.service.publish("vm/a/state")
+        for change in sub.changes(0.1):
+            self.assertEqual(change.what, "state")
+            self.service.publish("vm/a/state")  # so the next one is always there
+            time.sleep(0.01)
+            n += 1
+            self.assertLess(n, 1000)
+        self.assertGreater(n, 1)
+
 
 class AsyncioFollowTest(FollowTest, Base):
     shell = Asyncio
@@ -399,6 +413,42 @@ class AsyncIterationTest(Base, unittest.IsolatedAsyncioTestCase):
                 await waiting
             self.service.publish("vm/a/state")
             self.assertEqual((await sub.next(10)).topic, "vm/a/state")
+
+    async def test_close_ends_the_waiting(self):
+        sub = AsyncSubscriber(self.service.url("pub"), self.service.url("rpc"))
+        seen = []
+
+        async def follow():
+            async for change in sub:
+                seen.append(change.what)
+        following = asyncio.ensure_future(follow())
+        await asyncio.to_thread(self.service.wait, self.service.subscribers)
+        await asyncio.to_thread(self.service.wait, lambda: self.service.count("Snapshot"))
+        while not sub.is_synced:
+            await asyncio.sleep(0)
+        await sub.close()
+        await asyncio.wait_for(following, 10)
+        self.assertEqual(seen, ["resynced"])
+        with self.assertRaises(ValueError):
+            await sub.next()
+
+    async def test_a_slow_user_of_changes_comes_to_the_end(self):
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+
+        def publish():
+            while not stop.wait(0.0002):
+                self.service.publish("vm/a/state")
+        async with AsyncSubscriber(self.service.url("pub"), self.service.url("rpc")) as sub:
+            self.assertEqual((await sub.next(10)).what, "resynced")
+            publishing = asyncio.ensure_future(asyncio.to_thread(publish))
+
+            async def follow():
+                async for _ in sub.changes(0.2):
+                    await asyncio.sleep(0.002)
+            await asyncio.wait_for(follow(), 10)
+            stop.set()
+            await publishing
 
     async def test_slow_user_stops_the_reading(self):
         """What waits in memory is bounded, and the end is the publisher's state all the same."""

@@ -213,7 +213,9 @@ class AsyncSubscriber(BaseSubscriber):
         self._waiter = None
 
     async def close(self) -> None:
+        """Who iterates comes to the end, who waits in next() gets a ValueError."""
         self._shell.close()
+        self._wake()
         await asyncio.sleep(0)
 
     async def __aenter__(self) -> AsyncSubscriber:
@@ -226,16 +228,25 @@ class AsyncSubscriber(BaseSubscriber):
         return self
 
     async def __anext__(self) -> Change:
-        return await self.next()
+        try:
+            return await self.next()
+        except ValueError:
+            raise StopAsyncIteration from None
 
     def _progress(self):
         self._shell.drivers[0].read(self._follower.wants_data)
-        if self._waiter and self._follower.changes and not self._waiter.done():
+        if self._follower.changes:
+            self._wake()
+
+    def _wake(self):
+        if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def _wait(self):
         # It may start after the change came that it is to wait for.
         while not self._follower.changes:
+            if self._shell.is_closed:
+                raise ValueError("%s: the subscriber is closed" % self._follower.url)
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -258,6 +269,11 @@ class AsyncSubscriber(BaseSubscriber):
         """All changes that come within `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        left = timeout
         with contextlib.suppress(TimeoutError):
-            while True:
-                yield await self.next(max(deadline - loop.time(), 0))
+            while left >= 0:
+                yield await self.next(left)
+                left = deadline - loop.time()
+        # Of a slow user: without a bound this would go on for as long as more comes.
+        for _ in range(len(self._follower.changes)):
+            yield self._follower.changes.popleft()

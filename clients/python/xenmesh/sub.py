@@ -2,6 +2,7 @@
 """Following a publisher, blocking."""
 from __future__ import annotations
 
+import contextlib
 import time
 import typing
 
@@ -49,8 +50,11 @@ class Subscriber(BaseSubscriber):
     def changes(self, timeout: float) -> typing.Iterator[Change]:
         """All changes that come within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                yield self.next(max(deadline - time.monotonic(), 0))
-            except TimeoutError:
-                return
+        left = timeout
+        with contextlib.suppress(TimeoutError):
+            while left >= 0:
+                yield self.next(left)
+                left = deadline - time.monotonic()
+        # Of a slow user: without a bound this would go on for as long as more comes.
+        for _ in range(len(self._follower.changes)):
+            yield self._follower.changes.popleft()
