@@ -407,6 +407,32 @@ static void test_recover__destroy_overtakes_the_undecided(void)
 	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
 }
 
+/* The host process is away, too: the worker goes on, and what it makes is to be destroyed. */
+static void test_recover__destroy_overtakes_without_a_host(void)
+{
+	WITH_OPS(f);
+	struct ops_id start, destroy;
+	const char *why;
+
+	ops_define(&f, ops_config(UUID_A, "web"));
+	start = stop_at_worker(&f, TASK_START);
+	fakehost_hang_up(&f.host);
+	ops_start(&f);
+	f.core->engine.waits.recover_none_ms = 15000;
+	WAIT(&f, ops_has_step(&f, start, "waiting for the host process"));
+	CU_ASSERT(!engine_can_cancel(ops_task(&f, start), &why));
+	destroy = ops_order(&f, TASK_DESTROY, UUID_A);
+	CU_ASSERT_EQUAL(ops_state(&f, start), TASK_RUNNING);
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, f.core->host.is_connected);
+	ops_run_for(&f, 50);
+	CU_ASSERT(fakehost_release(&f.host));
+	RUN_TO_END(&f, destroy, TASK_DONE);
+	CU_ASSERT(ops_is_ended(&f, start));
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+}
+
 /* A destroy that was accepted does not wait for what it had overtaken. */
 static void test_recover__destroy_overtakes_again(void)
 {
@@ -497,6 +523,7 @@ int main(void)
 		UNIT_TEST(test_recover__without_a_host),
 		UNIT_TEST(test_recover__operation_on_a_vanished_vm),
 		UNIT_TEST(test_recover__destroy_overtakes_the_undecided),
+		UNIT_TEST(test_recover__destroy_overtakes_without_a_host),
 		UNIT_TEST(test_recover__destroy_overtakes_again),
 		UNIT_TEST(test_recover__policy_goes_on),
 		UNIT_TEST(test_recover__unreadable_rows_are_left_out),

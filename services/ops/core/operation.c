@@ -626,6 +626,9 @@ void operation_begin(struct operation *op)
 		end_cancelled(op);
 		return;
 	}
+	if (op->is_recovered) { /* its worker goes on without us; a guest is only waited for */
+		op->task->is_cancellable = op->task->phase == PHASE_GUEST;
+	}
 	task_set_running(op->task);
 	if (wait_ms) {
 		snprintf(text, sizeof(text),
@@ -792,6 +795,11 @@ void operation_cancel(struct operation *op, int code, const char *reason, bool m
 		}
 		break;
 	case STEP_SETTLE: /* it is done, only to be seen */
+		break;
+	case STEP_HOST: /* what a worker makes meanwhile has to be seen before it is destroyed */
+		if (!op->is_recovered || op->task->phase != PHASE_CREATE) {
+			end_cancelled(op);
+		}
 		break;
 	case STEP_RECOVER: /* nothing to act on yet */
 		if (vm_domain(op->vm)) {

@@ -42,7 +42,6 @@ static void found(struct operation *op)
 void operation_recover(struct operation *op)
 {
 	op->phase = (enum operation_phase)op->task->phase;
-	op->task->is_cancellable = false;
 	if (op->phase == PHASE_GUEST) {
 		op->is_recovered = false;
 		operation_enter(op, PHASE_GUEST);
