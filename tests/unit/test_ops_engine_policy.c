@@ -109,6 +109,23 @@ static void test_engine__reason_outlives_a_restart(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(ops_vm(&f, UUID_A)->last_error, "and is not restarted"));
 }
 
+/* What could not even be begun is done when the host process is back. */
+static void test_engine__policy_waits_for_the_host(void)
+{
+	WITH_OPS(f);
+
+	ops_define_running(&f);
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT); /* so soon: after a delay */
+	WAIT(&f, ops_vm(&f, UUID_A)->task[0]);
+	f.core->engine.waits.host_ms = 100;
+	fakehost_hang_up(&f.host);
+	WAIT(&f, f.core->tasks.n_failed == 1);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 0);
+	CU_ASSERT_EQUAL(fakehost_listen(&f.host), 0);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2);
+	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
+}
+
 static void test_engine__ignores_unmanaged_and_suspended(void)
 {
 	WITH_OPS(f);
@@ -239,6 +256,7 @@ int main(void)
 		UNIT_TEST(test_engine__breaks_a_boot_loop),
 		UNIT_TEST(test_engine__delay_outlives_a_restart),
 		UNIT_TEST(test_engine__reason_outlives_a_restart),
+		UNIT_TEST(test_engine__policy_waits_for_the_host),
 		UNIT_TEST(test_engine__ignores_unmanaged_and_suspended),
 		UNIT_TEST(test_engine__late_shutdown_is_not_restarted),
 		UNIT_TEST(test_engine__policy_does_not_hammer),

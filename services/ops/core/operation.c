@@ -650,6 +650,9 @@ static void on_host_absent(struct operation *op)
 			      "process to tell what became of it; look at the VM");
 		return;
 	}
+	if (op->task->kind == TASK_POLICY_DESTROY || op->task->kind == TASK_POLICY_RESTART) {
+		op->vm->policy_domid = -1; /* to be seen to when the host process is back */
+	}
 	operation_end(op, TASK_FAILED, CODE_UNAVAILABLE,
 		      "there is no host process; start xenmesh-ops-host and try again");
 }
