@@ -126,6 +126,22 @@ static void test_engine__policy_waits_for_the_host(void)
 	CU_ASSERT_EQUAL(f.host.n_destroys, 1);
 }
 
+/* Somebody was faster, and did not remove the domain that had shut down. */
+static void test_engine__policy_does_not_hit_a_successor(void)
+{
+	WITH_OPS(f);
+
+	ops_define_running(&f);
+	f.core->engine.waits.reboot_delay_ms = 300;
+	fakehost_end_guest(&f.host, 1, REASON_REBOOT);
+	WAIT(&f, ops_vm(&f, UUID_A)->task[0]);
+	fakehost_add(&f.host, UUID_A, "web", POWER_RUNNING);
+	WAIT(&f, !vms_get(&f.core->vms, UUID_A)->queue);
+	CU_ASSERT(f.host.domains[2].exists);
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
+}
+
 static void test_engine__ignores_unmanaged_and_suspended(void)
 {
 	WITH_OPS(f);
@@ -257,6 +273,7 @@ int main(void)
 		UNIT_TEST(test_engine__delay_outlives_a_restart),
 		UNIT_TEST(test_engine__reason_outlives_a_restart),
 		UNIT_TEST(test_engine__policy_waits_for_the_host),
+		UNIT_TEST(test_engine__policy_does_not_hit_a_successor),
 		UNIT_TEST(test_engine__ignores_unmanaged_and_suspended),
 		UNIT_TEST(test_engine__late_shutdown_is_not_restarted),
 		UNIT_TEST(test_engine__policy_does_not_hammer),

@@ -104,9 +104,11 @@ enum operation_verdict operation_judge(const struct vm *vm, enum task_kind kind,
 	case TASK_PAUSE:
 	case TASK_UNPAUSE:
 		return judge_act(vm, kind, code, text, size);
-	default: /* policy: only what it was made for */
-		d = vm_domain_by_id(vm, target_domid);
-		return d && vm->config && d->power_state == POWER_SHUTDOWN ? VERDICT_GO
-									   : VERDICT_DONE;
+	default: /* policy: only what it was made for, and not when the VM has a newer domain */
+		d = vm_domain(vm);
+		return d && (int32_t)d->domid == target_domid && vm->config &&
+				       d->power_state == POWER_SHUTDOWN
+			       ? VERDICT_GO
+			       : VERDICT_DONE;
 	}
 }
