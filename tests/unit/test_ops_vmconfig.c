@@ -202,6 +202,9 @@ static void test_vmconfig__refuses_bad_vbds(void)
 		{ "xvdb256", "/x", "", "", "", "vbds[1].vdev: " },
 		{ "sdb16", "/x", "", "", "", "vbds[1].vdev: " },
 		{ "sdaa", "/x", "", "", "", "vbds[1].vdev: " },
+		{ "sdq", "/x", "", "", "", "vbds[1].vdev: " },
+		{ "hde", "/x", "", "", "", "vbds[1].vdev: " },
+		{ "hda64", "/x", "", "", "", "vbds[1].vdev: " },
 		{ "xvdaaaa", "/x", "", "", "", "vbds[1].vdev: " },
 		{ "xvda", "/x", "", "", "", "vbds[1].vdev: \"xvda\" is also that of vbds[0]" },
 		{ "xvdb", "", "", "", "", "vbds[1].target: is missing" },
@@ -228,7 +231,7 @@ static void test_vmconfig__refuses_bad_vbds(void)
 static void test_vmconfig__accepts_vbds(void)
 {
 	static const char *const vdevs[] = { "xvdb",  "xvdaa", "xvdzzz", "xvdb255",
-					     "sdb15", "hdc",   "sdp" };
+					     "sdb15", "hdd63", "sdp" };
 
 	for (size_t i = 0; i < ARRAY_LEN(vdevs); i++) {
 		_cleanup_(vmconfig_freep) Xenmesh__V1__VmConfig *c = good();

@@ -301,26 +301,35 @@ static void check_vif(struct checker *ck, const Xenmesh__V1__VmConfig *c, size_t
 	}
 }
 
-/* xvd, sd or hd, disk letters, partition; xen-vbd-interface(7). */
+/* Kind, disk letters, partition; xen-vbd-interface(7). */
 static bool is_vdev(const char *vdev)
 {
-	bool is_xvd = str_starts(vdev, "xvd");
-	const char *disk = vdev + (is_xvd ? 3 : 2);
-	const char *partition;
-	size_t letters;
+	static const struct {
+		const char *prefix;
+		size_t letters;
+		char last; /* of a letter */
+		uint32_t partition;
+	} kinds[] = { { "xvd", 3, 'z', 255 }, { "sd", 1, 'p', 15 }, { "hd", 1, 'd', 63 } };
+	const char *disk, *partition;
 	uint32_t number;
+	size_t i = 0;
 
-	if (!is_xvd && !str_starts(vdev, "sd") && !str_starts(vdev, "hd")) {
+	while (i < ARRAY_LEN(kinds) && !str_starts(vdev, kinds[i].prefix)) {
+		i++;
+	}
+	if (i == ARRAY_LEN(kinds)) {
 		return false;
 	}
-	letters = strspn(disk, "abcdefghijklmnopqrstuvwxyz");
-	if (letters == 0 || letters > (is_xvd ? 3U : 1U)) {
+	disk = partition = vdev + strlen(kinds[i].prefix);
+	while (*partition >= 'a' && *partition <= kinds[i].last) {
+		partition++;
+	}
+	if (partition == disk || (size_t)(partition - disk) > kinds[i].letters) {
 		return false;
 	}
-	partition = disk + letters;
 	return *partition == '\0' ||
 	       (*partition != '0' &&
-		parse_u32(partition, strlen(partition), is_xvd ? 255 : 15, &number) == 0);
+		parse_u32(partition, strlen(partition), kinds[i].partition, &number) == 0);
 }
 
 static void check_vbd(struct checker *ck, const Xenmesh__V1__VmConfig *c, size_t i)
