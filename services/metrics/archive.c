@@ -177,6 +177,11 @@ static int map_existing(struct archive *a, int fd)
 	    (size_t)st.st_size > offsets_for(ARCHIVE_SOURCES_MAX).end) {
 		return 1;
 	}
+	/* Restored from a backup it may have holes, see map_new(). */
+	r = st.st_blocks * 512 < st.st_size ? -posix_fallocate(fd, 0, st.st_size) : 0;
+	if (r < 0) {
+		return err_trace(r);
+	}
 	r = map_file(a, fd, (size_t)st.st_size);
 	if (!a->header) {
 		return r;

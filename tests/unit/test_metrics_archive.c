@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -222,6 +223,34 @@ static void test_archive__sets_foreign_files_aside(void)
 	unlink(bad);
 }
 
+/* As a copy that leaves out zeros: a store into a hole of it would be a SIGBUS when the disk is
+ * full. */
+static void test_archive__holes_are_filled(void)
+{
+	struct archive *a = open_fresh();
+	double v = 7;
+	char head[4096];
+	struct stat st;
+	int fd;
+
+	archive_column(a, "x", "B");
+	archive_commit(a, 20000 * DAY, &v);
+	archive_close(a);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CU_ASSERT_EQUAL(fstat(fd, &st), 0);
+	CU_ASSERT_EQUAL(read(fd, head, sizeof(head)), (ssize_t)sizeof(head));
+	CU_ASSERT_EQUAL(ftruncate(fd, 0), 0);
+	CU_ASSERT_EQUAL(ftruncate(fd, st.st_size), 0);
+	CU_ASSERT_EQUAL(pwrite(fd, head, sizeof(head), 0), (ssize_t)sizeof(head));
+	CU_ASSERT_EQUAL(archive_open_existing(&a, path), 0);
+	CU_ASSERT_EQUAL(archive_last_slot(a), 20000 * DAY);
+	CU_ASSERT_EQUAL(archive_n_columns(a), 1);
+	CU_ASSERT_EQUAL(fstat(fd, &st), 0);
+	CU_ASSERT(st.st_blocks * 512LL >= st.st_size);
+	archive_close(a);
+	close(fd);
+}
+
 /* A process that commits as fast as it can is killed at some moment, many times over; whatever
  * is committed must be right each time. */
 static void test_archive__survives_kill_9(void)
@@ -289,6 +318,7 @@ int main(void)
 		UNIT_TEST(test_archive__grows_and_keeps_values),
 		UNIT_TEST(test_archive__refuses_bad_names),
 		UNIT_TEST(test_archive__sets_foreign_files_aside),
+		UNIT_TEST(test_archive__holes_are_filled),
 		UNIT_TEST(test_archive__survives_kill_9),
 		UNIT_TEST(test_archive__chooses_a_level),
 	};
