@@ -417,6 +417,16 @@ static void set_future_aside(struct objects *o, struct object *obj)
 	}
 }
 
+static void tell_without_column(struct object *obj, const struct object_source *s)
+{
+	if (s->column < 0 && !obj->archive_failed) {
+		log_error("%s %s: no place for %s in the archive: %s; values that have none are "
+			  "served but not kept",
+			  *obj->uuid ? "vm" : "host", obj->uuid, s->name, err_text(s->column));
+		obj->archive_failed = true;
+	}
+}
+
 static void commit_object(struct objects *o, struct object *obj, int64_t slot)
 {
 	bool kept = open_archive(o, obj, true);
@@ -435,6 +445,7 @@ static void commit_object(struct objects *o, struct object *obj, int64_t slot)
 		s->held = false;
 		if (kept && s->column < 0) {
 			s->column = archive_column(obj->archive, s->name, s->type->units);
+			tell_without_column(obj, s);
 		}
 	}
 	if (!kept) {
@@ -489,6 +500,7 @@ static void step_back(struct objects *o, int64_t slot)
 {
 	log_warning("the clock was set back by %" PRId64 " s; values from after are forgotten",
 		    (o->slot - slot) * ARCHIVE_STEP_S);
+	o->expired_slot = MIN(o->expired_slot, slot);
 	for (size_t i = 0; i < o->n; i++) {
 		if (open_archive(o, o->sorted[i], false)) {
 			archive_rewind(o->sorted[i]->archive, slot);

@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "libcommon/clock.h"
 #include "libcommon/log.h"
 #include "services/metrics/openmetrics.h"
 #include "services/metrics/sources.h"
 #include "services/metrics/view.h"
+#include "tests/unit/log_util.h"
 #include "tests/unit/unit.h"
 
 #define UUID "11111111-2222-4333-8444-555555555555"
@@ -389,6 +391,60 @@ static void test_objects__short_lived_vms_do_not_fill_the_disk(void)
 	empty_dir();
 }
 
+/* A directory in the place of the wider file: more than 16 columns cannot be made. */
+static void test_objects__values_without_a_place_are_told(void)
+{
+	Xenmesh__V1__VbdSample vbds[4];
+	Xenmesh__V1__VbdSample *list[4];
+	char names[4][8], block[128];
+	struct host h;
+
+	empty_dir();
+	snprintf(block, sizeof(block), "%s/vm-" UUID ".xma.wider.tmp", dir);
+	CU_ASSERT_EQUAL(mkdir(block, 0700), 0);
+	host_init(&h);
+	for (int i = 0; i < 4; i++) {
+		xenmesh__v1__vbd_sample__init(&vbds[i]);
+		snprintf(names[i], sizeof(names[i]), "xvd%c", 'a' + i);
+		vbds[i].vdev = names[i];
+		list[i] = &vbds[i];
+	}
+	h.domain.vbds = list;
+	h.domain.n_vbds = 4; /* 16 of the 22 sources */
+	log_set_sink(log_collect);
+	run(&h, 0, 20);
+	log_set_sink(NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&log_collected), "served but not kept"));
+	CU_ASSERT_PTR_EQUAL(strchr(strbuf_str(&log_collected), '\n'),
+			    strrchr(strbuf_str(&log_collected), '\n')); /* once */
+	CU_ASSERT_DOUBLE_EQUAL(value(&h, UUID, "memory", 10), 1048576, 0);
+	strbuf_deinit(&log_collected);
+	host_deinit(&h);
+	rmdir(block);
+	empty_dir();
+}
+
+/* The same when the clock had been ahead for a while. */
+static void test_objects__the_disk_does_not_fill_after_a_wrong_clock(void)
+{
+	char uuid[sizeof(UUID)];
+	struct host h;
+
+	empty_dir();
+	host_init(&h);
+	h.domain.uuid = uuid;
+	for (unsigned int i = 0; i < 2100; i++) {
+		snprintf(uuid, sizeof(uuid), "11111111-2222-4333-8444-%012x", i);
+		give(&h, 10 * 86400 + 5ULL * i);
+	}
+	for (unsigned int i = 0; i < 5; i++) {
+		give(&h, 3600 * i);
+	}
+	CU_ASSERT_EQUAL(objects_count(h.objects), 2048 + 1);
+	host_deinit(&h);
+	empty_dir();
+}
+
 static void test_objects__archive_of_the_future_is_kept_aside(void)
 {
 	struct host h;
@@ -452,6 +508,8 @@ int main(void)
 		UNIT_TEST(test_objects__vcpus_that_take_turns_have_no_gaps),
 		UNIT_TEST(test_objects__a_vcpu_never_told_again_becomes_unknown),
 		UNIT_TEST(test_objects__short_lived_vms_do_not_fill_the_disk),
+		UNIT_TEST(test_objects__values_without_a_place_are_told),
+		UNIT_TEST(test_objects__the_disk_does_not_fill_after_a_wrong_clock),
 		UNIT_TEST(test_objects__archive_of_the_future_is_kept_aside),
 		UNIT_TEST(test_openmetrics__text),
 	};
