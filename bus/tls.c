@@ -4,7 +4,8 @@
  *  - a context is whole: authority, certificate and the key that belongs to
  *    it. Half a renewal, seen between two of its files, changes nothing;
  *  - the stamps are those of the files that were read last, well or badly, so
- *    a bad file is complained of once.
+ *    a bad file is complained of once, and looked at again when it is mended,
+ *    if only by chmod.
  *
  * TLS 1.2 is spoken with ECDHE and an AEAD only; nng's mbed TLS 2.28 knows no
  * 1.3.  Sessions are not resumed: each connection shows its certificate.
@@ -31,6 +32,9 @@ struct stamp {
 	ino_t ino;
 	off_t size;
 	struct timespec mtime;
+	uint64_t mode; /* so wide that nothing is between the fields */
+	uid_t uid;
+	gid_t gid;
 };
 
 struct tls_file {
@@ -438,6 +442,9 @@ static bool look(struct bus_tls *t)
 			fresh.ino = st.st_ino;
 			fresh.size = st.st_size;
 			fresh.mtime = st.st_mtim;
+			fresh.mode = st.st_mode;
+			fresh.uid = st.st_uid;
+			fresh.gid = st.st_gid;
 		}
 		has_changed |= memcmp(&fresh, &t->stamps[i], sizeof(fresh)) != 0;
 		t->stamps[i] = fresh;

@@ -696,6 +696,38 @@ static void test_renewal(void)
 	host_stop(&h);
 }
 
+/* Who does what a complaint of a renewed key says needs no restart either. */
+static void test_renewal_mended(void)
+{
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	char key[256];
+	struct bus_tls *tls;
+	struct host h;
+
+	host_start(&h);
+	snprintf(key, sizeof(key), "%s/admin/admin.key", h.pki);
+	tls = pki_files(h.pki, "admin");
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_EQUAL(
+		PKI(cmd_bus_pki_issue, "admin", "--role", "admin", "--renew", "--dir", h.pki), 0);
+	CU_ASSERT_EQUAL(chmod(key, 0644), 0);
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(strbuf_str(&errors), "chmod 600 it"));
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 1);
+	CU_ASSERT_EQUAL(chmod(key, 0600), 0);
+	CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+	CU_ASSERT_EQUAL(bus_tls_generation(tls), 2);
+	if (geteuid() == 0) {
+		CU_ASSERT_EQUAL(chown(key, 65534, 0), 0);
+		CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), -EINVAL);
+		CU_ASSERT_EQUAL(chown(key, 0, 0), 0);
+		CU_ASSERT_EQUAL(bus_tls_load(tls, &errors), 0);
+		CU_ASSERT_EQUAL(bus_tls_generation(tls), 3);
+	}
+	bus_tls_unref(tls);
+	host_stop(&h);
+}
+
 /* An address of TLS without files is an error, for both engines. */
 static void test_no_files(void)
 {
@@ -740,6 +772,7 @@ int main(void)
 		UNIT_TEST(test_two_authorities),
 		UNIT_TEST(test_bad_files),
 		UNIT_TEST(test_renewal),
+		UNIT_TEST(test_renewal_mended),
 		UNIT_TEST(test_no_files),
 	};
 
