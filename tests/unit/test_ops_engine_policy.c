@@ -63,6 +63,65 @@ static void test_engine__breaks_a_boot_loop(void)
 	CU_ASSERT_EQUAL(f.host.n_creates, 2);
 }
 
+/* Since the domain was told the clock has been put forward, or back if by < 0. */
+static void set_clock(struct ops_fixture *f, uint32_t domid, int64_t by_s)
+{
+	struct vm_domain *d = map_get(&f->core->vms.by_domid, &domid, sizeof(domid));
+
+	CU_ASSERT_PTR_NOT_NULL(d);
+	if (d) {
+		d->facts->started_ns -= (uint64_t)by_s * NSEC_PER_SEC;
+		d->clock_ns -= (uint64_t)by_s * NSEC_PER_SEC;
+	}
+}
+
+static void test_engine__boot_loops_are_measured_by_no_clock_that_is_set(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+
+	c->on_crash = ACTION_RESTART;
+	ops_define(&f, c);
+	ops_power_on(&f, UUID_A);
+	age(&f, 1, 121);
+	set_clock(&f, 1, -3600);
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);
+	WAIT(&f, ops_vm(&f, UUID_A)->domid == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
+	set_clock(&f, 2, 3600);
+	fakehost_end_guest(&f.host, 2, REASON_CRASH);
+	WAIT(&f, f.host.n_destroys == 2 && !vms_get(&f.core->vms, UUID_A)->queue);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_creates, 2);
+}
+
+/* However long the policy had to wait. */
+static void test_engine__boot_loops_are_measured_to_the_end(void)
+{
+	WITH_OPS(f);
+	Xenmesh__V1__VmConfig *c = ops_config(UUID_A, "web");
+	struct vm_domain *d;
+	uint32_t domid = 1;
+
+	c->on_crash = ACTION_RESTART;
+	ops_define(&f, c);
+	ops_power_on(&f, UUID_A);
+	f.host.is_holding = true;
+	ops_order(&f, TASK_PAUSE, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	fakehost_end_guest(&f.host, 1, REASON_CRASH);
+	WAIT(&f, ops_vm(&f, UUID_A)->power_state == POWER_SHUTDOWN);
+	age(&f, 1, 200); /* so long it had to wait */
+	d = map_get(&f.core->vms.by_domid, &domid, sizeof(domid));
+	d->ended_ns -= 200 * NSEC_PER_SEC;
+	f.host.is_holding = false;
+	f.host.fail_code = CODE_FAILED_PRECONDITION;
+	CU_ASSERT(fakehost_release(&f.host));
+	f.host.fail_code = 0;
+	WAIT(&f, f.host.n_destroys == 1 && !vms_get(&f.core->vms, UUID_A)->queue);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->power_state, POWER_HALTED);
+	CU_ASSERT_EQUAL(f.host.n_creates, 1);
+}
+
 /* A restart of ops neither shortens the delay nor begins it anew. */
 static void test_engine__delay_outlives_a_restart(void)
 {
@@ -270,6 +329,8 @@ int main(void)
 		UNIT_TEST(test_engine__follows_on_poweroff),
 		UNIT_TEST(test_engine__follows_on_reboot),
 		UNIT_TEST(test_engine__breaks_a_boot_loop),
+		UNIT_TEST(test_engine__boot_loops_are_measured_by_no_clock_that_is_set),
+		UNIT_TEST(test_engine__boot_loops_are_measured_to_the_end),
 		UNIT_TEST(test_engine__delay_outlives_a_restart),
 		UNIT_TEST(test_engine__reason_outlives_a_restart),
 		UNIT_TEST(test_engine__policy_waits_for_the_host),

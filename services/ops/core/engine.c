@@ -394,7 +394,7 @@ void engine_consider_policy(struct engine *e, const char *uuid)
 	if (!vm || vm->queue || !e->host->is_connected) {
 		return;
 	}
-	decision = policy_decide(vm, clock_real_ns());
+	decision = policy_decide(vm, vm_clock_ns(vm));
 	if (decision.action != POLICY_NONE) {
 		follow_policy(e, vm, &decision);
 	}

@@ -23,5 +23,5 @@ struct policy_decision {
 	char note[160]; /* for people: why not what the definition says; "" = it is */
 };
 
-/* now_ns: CLOCK_REALTIME. */
+/* now_ns: vm_clock_ns(). */
 struct policy_decision policy_decide(const struct vm *vm, uint64_t now_ns);

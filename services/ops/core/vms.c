@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
 #include "libcommon/parse.h"
@@ -64,6 +65,19 @@ const Xenmesh__Host__Domain *vm_domain_by_id(const struct vm *vm, int32_t domid)
 		}
 	}
 	return NULL;
+}
+
+uint64_t vm_clock_ns(const struct vm *vm)
+{
+	const Xenmesh__Host__Domain *facts = vm_domain(vm);
+	const struct vm_domain *d = facts ? map_get(&vm->vms->by_domid, &facts->domid,
+						    sizeof(facts->domid))
+					  : NULL;
+
+	if (!d) {
+		return clock_real_ns();
+	}
+	return d->clock_ns + (d->ended_ns ? d->ended_ns : clock_boot_ns());
 }
 
 int vm_power_state(const struct vm *vm)
@@ -470,6 +484,15 @@ static Xenmesh__Host__Domain *take(const Xenmesh__Host__Domain *said, int *r)
 	return copy;
 }
 
+static void note_end(struct vm_domain *d)
+{
+	if (d->facts->power_state != POWER_SHUTDOWN) {
+		d->ended_ns = 0;
+	} else if (d->ended_ns == 0) {
+		d->ended_ns = clock_boot_ns();
+	}
+}
+
 static int add_domain(struct vms *vms, Xenmesh__Host__Domain *facts)
 {
 	struct vm *vm = get_or_make(vms, facts->uuid);
@@ -485,7 +508,9 @@ static int add_domain(struct vms *vms, Xenmesh__Host__Domain *facts)
 	}
 	d->vm = vm;
 	d->facts = facts;
+	d->clock_ns = clock_real_ns() - clock_boot_ns();
 	d->is_seen = true;
+	note_end(d);
 	list_append(&vm->domains, &d->list);
 	vm->is_changed = true;
 	return 0;
@@ -520,6 +545,7 @@ static int enter(struct vms *vms, const Xenmesh__Host__Domain *said, struct vm *
 	pb_free((ProtobufCMessage *)d->facts);
 	d->facts = facts;
 	d->is_seen = true;
+	note_end(d);
 	d->vm->is_changed = true;
 	return 0;
 }

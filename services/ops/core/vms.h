@@ -20,7 +20,9 @@ struct vm_domain {
 	struct list list;
 	struct vm *vm;
 	Xenmesh__Host__Domain *facts; /* started_ns is the earliest one told */
-	bool is_seen;		      /* while a table is merged */
+	uint64_t clock_ns; /* CLOCK_REALTIME less CLOCK_BOOTTIME when it was first told */
+	uint64_t ended_ns; /* CLOCK_BOOTTIME when it was seen to have shut down; 0 = it has not */
+	bool is_seen;	   /* while a table is merged */
 };
 
 struct vm {
@@ -88,6 +90,9 @@ const Xenmesh__Host__Domain *vm_dying(const struct vm *vm);
 /* A certain one, NULL if the VM has it no more. */
 const Xenmesh__Host__Domain *vm_domain_by_id(const struct vm *vm, int32_t domid);
 int vm_power_state(const struct vm *vm);
+/* What its domain's started_ns is to be compared with: CLOCK_REALTIME as if nobody had set it since
+ * the domain was first told, of now or of the moment when the domain was seen to have shut down. */
+uint64_t vm_clock_ns(const struct vm *vm);
 /* -1 = no domain. */
 int32_t vm_domid(const struct vm *vm);
 const char *vm_name(const struct vm *vm);
