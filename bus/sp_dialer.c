@@ -17,7 +17,7 @@
 
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 1000
-#define REDIAL_FIRST_MS	 10 /* after a connection that had lasted */
+#define REDIAL_FIRST_MS	 10 /* after a connection that had lasted, and between two addresses */
 
 static void redial_later(struct sp_dialer *d);
 
@@ -115,20 +115,21 @@ static int on_redial(sd_event_source *source _unused_, uint64_t usec _unused_, v
 /* With a quarter more or less, so that the clients of a service do not come all at once. */
 static void redial_later(struct sp_dialer *d)
 {
+	bool has_next = d->next < d->found.n; /* another address of this round */
 	uint64_t now = clock_boot_ns();
 	uint64_t delay_us;
 	uint32_t dice;
 	int r;
 
-	if (d->next < d->found.n ||
-	    (d->up_since_ns && now - d->up_since_ns >= RECONNECT_MAX_MS * NSEC_PER_MSEC)) {
+	if (d->up_since_ns && now - d->up_since_ns >= RECONNECT_MAX_MS * NSEC_PER_MSEC) {
 		d->delay_ms = REDIAL_FIRST_MS;
-	} else {
+	} else if (!has_next) {
 		d->delay_ms = MIN(MAX(2 * d->delay_ms, RECONNECT_MIN_MS), RECONNECT_MAX_MS);
 	}
 	d->up_since_ns = 0;
 	random_bytes(&dice, sizeof(dice));
-	delay_us = d->delay_ms * USEC_PER_MSEC * (75 + dice % 51) / 100;
+	delay_us = (has_next ? REDIAL_FIRST_MS : d->delay_ms) * USEC_PER_MSEC * (75 + dice % 51) /
+		   100;
 	r = loop_after(d->pool->loop, &d->timer, MIN(delay_us, USEC_PER_SEC), on_redial, d);
 	if (r < 0) {
 		log_error("cannot arm the timer to connect to %s again: %s", d->url, err_text(r));

@@ -3,6 +3,8 @@
  * The SP engine: what every engine has to pass, with nng at the other end too,
  * and its own limits.
  */
+#include <dlfcn.h>
+#include <netdb.h>
 #include <sys/resource.h>
 
 #include "bus/engine.h"
@@ -435,6 +437,67 @@ static void test_tcp_bytes(void)
 	log_set_sink(NULL);
 }
 
+/* ---- hosts of several addresses ---- */
+
+/* libc's, but that two.example has 127.0.0.1 twice. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		struct addrinfo **out)
+{
+	int (*const libc)(const char *h, const char *p, const struct addrinfo *i,
+			  struct addrinfo **o) = dlsym(RTLD_NEXT, "getaddrinfo");
+	bool is_two = host && streq(host, "two.example") && !(hints->ai_flags & AI_NUMERICHOST);
+	int r = libc(is_two ? "127.0.0.1" : host, port, hints, out);
+
+	if (r == 0 && is_two) {
+		r = libc("127.0.0.1", port, hints, &(*out)->ai_next);
+	}
+	return r;
+}
+
+static int listen_tcp(unsigned int port)
+{
+	const struct sockaddr_in address = { .sin_family = AF_INET,
+					     .sin_port = htons((uint16_t)port),
+					     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	CU_ASSERT_EQUAL(listen(fd, 16), 0);
+	return fd;
+}
+
+/* All of a host's addresses are tried at once, but the pauses between two rounds grow. */
+static void test_pauses_of_two_addresses(void)
+{
+	const struct bus_socket_options options = { .max_message = 100, .queue = 10 };
+	const struct bus_socket_handler handler = { .on_message = on_message };
+	const unsigned int port = bus_free_port();
+	uint64_t began_ns = clock_boot_ns();
+	struct bus_socket *s;
+	struct service v;
+	int fd = listen_tcp(port);
+	char url[64];
+	size_t n = 0;
+
+	service_start(&v, BUS_REP, 100);
+	snprintf(url, sizeof(url), "tcp://two.example:%u", port);
+	CU_ASSERT_EQUAL(bus_engine_sp.open(&s, v.loop, BUS_REQ, &options, &handler, &v), 0);
+	CU_ASSERT_EQUAL(bus_engine_sp.dial(s, url), 0);
+	while (n < 9 && clock_boot_ns() - began_ns < 30 * NSEC_PER_SEC) {
+		int peer = accept(fd, NULL, NULL);
+
+		n += peer >= 0;
+		xclose(peer);
+		sd_event_run(v.loop, USEC_PER_MSEC);
+	}
+	CU_ASSERT_EQUAL(n, 9);
+	/* 100, 200, 400 and 800 ms, a quarter less at the most. */
+	CU_ASSERT(clock_boot_ns() - began_ns >= 1125 * NSEC_PER_MSEC);
+	bus_engine_sp.close(s);
+	service_stop(&v);
+	close(fd);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -455,6 +518,7 @@ int main(void)
 		SUITE_TESTS(sp_nng_tcp),
 		SUITE_TESTS(nng_sp_tcp),
 		UNIT_TEST(test_tcp_bytes),
+		UNIT_TEST(test_pauses_of_two_addresses),
 	};
 
 	/* Without nng_fini(), which waits for the connections that nng cannot close. */
