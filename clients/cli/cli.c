@@ -482,6 +482,11 @@ const char *cli_text(struct cli *cli, const void *data, size_t len)
 	return out;
 }
 
+const char *cli_plain(struct cli *cli, const char *text)
+{
+	return cli_text(cli, text, strlen(text));
+}
+
 const char *cli_time(struct cli *cli, uint64_t real_ns)
 {
 	time_t t = (time_t)(real_ns / NSEC_PER_SEC);

@@ -135,6 +135,8 @@ const char *cli_enum(struct cli *cli, const ProtobufCEnumDescriptor *type, int v
 		     const char *prefix);
 /* Text a guest wrote, safe for a terminal. In cli->arena. */
 const char *cli_text(struct cli *cli, const void *data, size_t len);
+/* The same of a string that a service said: it is no more trusted with the terminal. */
+const char *cli_plain(struct cli *cli, const char *text);
 /* "2026-11-22T10:12:13+01:00", "-" for 0. In cli->arena. */
 const char *cli_time(struct cli *cli, uint64_t real_ns);
 /* "2d 3h", "4m 5s". In cli->arena. */

@@ -183,23 +183,17 @@ static void show_topic(struct cli *cli, const struct schema_topic *t)
 	}
 }
 
-/* A service's words are not trusted with the terminal. */
-static const char *plain(struct cli *cli, const char *text)
-{
-	return cli_text(cli, text, strlen(text));
-}
-
 static void print_methods_of(struct cli *cli, const Xenmesh__V1__DescribeReply *d)
 {
 	for (size_t i = 0; i < d->n_methods; i++) {
 		const Xenmesh__V1__MethodInfo *m = d->methods[i];
 		const struct bus_method *known = bus_method_find(m->name);
 
-		printf("%s  role %s%s%s\n    %s -> %s\n", plain(cli, m->name),
+		printf("%s  role %s%s%s\n    %s -> %s\n", cli_plain(cli, m->name),
 		       bus_role_name((int)m->role), m->mutating ? ", mutating" : "",
-		       known ? "" : "  (not known to this xenmesh)", plain(cli, m->input),
-		       plain(cli, m->output));
-		print_doc(known ? known->doc : plain(cli, m->doc), "    ");
+		       known ? "" : "  (not known to this xenmesh)", cli_plain(cli, m->input),
+		       cli_plain(cli, m->output));
+		print_doc(known ? known->doc : cli_plain(cli, m->doc), "    ");
 	}
 }
 
@@ -217,8 +211,8 @@ static int show_service(struct cli *cli, const char *service)
 		cli_print_message(&d->base);
 		return CLI_OK;
 	}
-	printf("%s %s, pid %" PRIu32 ", started %s\n", plain(cli, d->service),
-	       plain(cli, d->version), d->pid, cli_time(cli, d->started_ns));
+	printf("%s %s, pid %" PRIu32 ", started %s\n", cli_plain(cli, d->service),
+	       cli_plain(cli, d->version), d->pid, cli_time(cli, d->started_ns));
 	print_methods_of(cli, d);
 	for (size_t i = 0; i < schema_n_topics; i++) {
 		const struct schema_topic *t = &schema_topics[i];

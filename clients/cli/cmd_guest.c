@@ -75,8 +75,8 @@ static void show_keys(struct cli *cli, const char *title, Xenmesh__V1__GuestKey 
 
 static void show_guest(struct cli *cli, const Xenmesh__V1__GuestInfo *g)
 {
-	printf("uuid      %s\ndomid     %" PRIu32 "\nhostname  %s\n", g->uuid, g->domid,
-	       text(cli, g->hostname));
+	printf("uuid      %s\ndomid     %" PRIu32 "\nhostname  %s\n", cli_plain(cli, g->uuid),
+	       g->domid, text(cli, g->hostname));
 	if (g->os) {
 		printf("os        %s\nkernel    %s\n", text(cli, g->os->name),
 		       text(cli, g->os->uname));

@@ -29,10 +29,11 @@ int cmd_host_show(struct cli *cli, int argc, char **argv)
 		cli_error("ops has not heard from its host process yet (xenmesh-ops-host)");
 		return CLI_FAILURE;
 	}
-	printf("hostname   %s%s\nxen        %s, scheduler %s%s\n", h->hostname,
-	       h->connected ? "" : " (host process away, facts may be old)", h->xen_version,
-	       h->scheduler, h->simulated ? " (simulated)" : "");
-	printf("caps       %s\n", h->xen_caps);
+	printf("hostname   %s%s\nxen        %s, scheduler %s%s\n", cli_plain(cli, h->hostname),
+	       h->connected ? "" : " (host process away, facts may be old)",
+	       cli_plain(cli, h->xen_version), cli_plain(cli, h->scheduler),
+	       h->simulated ? " (simulated)" : "");
+	printf("caps       %s\n", cli_plain(cli, h->xen_caps));
 	printf("cpus       %" PRIu32 " pCPUs, %" PRIu32 " cores a socket, %" PRIu32
 	       " threads a core, %" PRIu32 " nodes, %" PRIu32 " MHz\n",
 	       h->pcpus, h->cores_per_socket, h->threads_per_core, h->nodes, h->cpu_khz / 1000);

@@ -133,8 +133,9 @@ static int print_series(struct cli *cli, const Xenmesh__V1__QueryReply *reply)
 	}
 	titles[0] = "TIME";
 	for (size_t i = 0; i < n; i++) {
-		titles[i + 1] = arena_printf(&cli->arena, ">%s %s", reply->series[i]->name,
-					     reply->series[i]->units);
+		titles[i + 1] = arena_printf(&cli->arena, ">%s %s",
+					     cli_plain(cli, reply->series[i]->name),
+					     cli_plain(cli, reply->series[i]->units));
 	}
 	table = table_new(titles, n + 1);
 	for (uint32_t row = 0; row < reply->rows; row++) {

@@ -21,14 +21,14 @@ static bool has_ended(const Xenmesh__V1__Task *t)
 
 int cli_task_report(struct cli *cli, const Xenmesh__V1__Task *t)
 {
-	const char *name = *t->vm_name ? cli_text(cli, t->vm_name, strlen(t->vm_name)) : t->vm;
+	const char *name = cli_plain(cli, *t->vm_name ? t->vm_name : t->vm);
 
 	if (cli->json) {
 		cli_print_message(&t->base);
 	}
 	if (t->state == XENMESH__V1__TASK_STATE__TASK_STATE_DONE) {
 		if (!cli->json) {
-			printf("%s: %s done", name, t->method);
+			printf("%s: %s done", name, cli_plain(cli, t->method));
 			printf(t->domid >= 0 ? ", domid %" PRId32 "\n" : "\n", t->domid);
 		}
 		return CLI_OK;
@@ -43,15 +43,15 @@ int cli_task_report(struct cli *cli, const Xenmesh__V1__Task *t)
 }
 
 /* Steps of a running task, one line that is written over. */
-static void on_progress(struct bus_sub *s _unused_, const struct bus_sub_event *e,
-			void *userdata _unused_)
+static void on_progress(struct bus_sub *s _unused_, const struct bus_sub_event *e, void *userdata)
 {
+	struct cli *cli = userdata;
 	const Xenmesh__V1__Task *t = e->event ? e->event->task : NULL;
 
 	if (e->what == BUS_SUB_STATE && t && !has_ended(t) &&
 	    e->event->body_case == XENMESH__V1__EVENT__BODY_TASK) {
-		fprintf(stderr, "\r\033[K%s: %s %3.0f%% %s", t->vm_name, t->method,
-			t->progress * 100, t->step);
+		fprintf(stderr, "\r\033[K%s: %s %3.0f%% %s", cli_plain(cli, t->vm_name),
+			cli_plain(cli, t->method), t->progress * 100, cli_plain(cli, t->step));
 		fflush(stderr);
 	}
 }
@@ -69,7 +69,7 @@ int cli_task_wait(struct cli *cli, const Xenmesh__V1__Task *task)
 	if (isatty(STDERR_FILENO) && !cli->json && topic) {
 		/* Progress is a courtesy: without it the wait goes on. */
 		(void)bus_sub_new(&sub, cli->loop, cli->topology, "ops", &topic, 1, CLI_NAME,
-				  on_progress, NULL);
+				  on_progress, cli);
 	}
 	request.id = task->id;
 	cli_call(cli, "ops", "xenmesh.v1.Ops/WaitTask", &request.base, TASK_WAIT_MS, &reply);
@@ -169,17 +169,20 @@ int cmd_task_show(struct cli *cli, int argc, char **argv)
 		cli_print_message(&t->base);
 		return CLI_OK;
 	}
-	printf("id        %s\nmethod    %s\nvm        %s %s\nstate     %s %.0f%%%s%s\n", t->id,
-	       t->method, t->vm, t->vm_name, state_name(cli, t), t->progress * 100,
-	       *t->step ? " " : "", t->step);
+	printf("id        %s\nmethod    %s\nvm        %s %s\nstate     %s %.0f%%%s%s\n",
+	       cli_plain(cli, t->id), cli_plain(cli, t->method), cli_plain(cli, t->vm),
+	       cli_plain(cli, t->vm_name), state_name(cli, t), t->progress * 100,
+	       *t->step ? " " : "", cli_plain(cli, t->step));
 	printf("created   %s by %s\nstarted   %s\nfinished  %s\n", cli_time(cli, t->created_ns),
-	       t->client, cli_time(cli, t->started_ns), cli_time(cli, t->finished_ns));
+	       cli_plain(cli, t->client), cli_time(cli, t->started_ns),
+	       cli_time(cli, t->finished_ns));
 	traceparent_trace_id(t->traceparent, trace_id);
 	if (trace_id[0]) {
 		printf("trace     %s\n", trace_id);
 	}
 	if (t->error) {
-		printf("error     %s: %s\n", bus_code_name((int)t->error->code), t->error->message);
+		printf("error     %s: %s\n", bus_code_name((int)t->error->code),
+		       cli_plain(cli, t->error->message));
 		for (size_t i = 0; i < t->error->n_log; i++) {
 			printf("          %s\n",
 			       cli_text(cli, t->error->log[i], strlen(t->error->log[i])));
@@ -213,7 +216,7 @@ int cmd_task_cancel(struct cli *cli, int argc, char **argv)
 	if (cli->json) {
 		cli_print_message(&t->base);
 	} else {
-		printf("%s: %s %s\n", t->id, t->method,
+		printf("%s: %s %s\n", cli_plain(cli, t->id), cli_plain(cli, t->method),
 		       has_ended(t) ? state_name(cli, t) : "is being cancelled");
 	}
 	return CLI_OK;

@@ -88,13 +88,13 @@ static void show_devices(struct cli *cli, const Xenmesh__V1__VmState *vm)
 		const Xenmesh__V1__VifState *v = vm->vifs[i];
 
 		printf("vif %-6" PRIu32 "mac %s bridge %s backend domid %" PRIu32 "%s\n", v->devid,
-		       v->mac, *v->bridge ? v->bridge : "-", v->backend_domid,
-		       v->xenbus_state == 4 ? " connected" : "");
+		       cli_plain(cli, v->mac), *v->bridge ? cli_plain(cli, v->bridge) : "-",
+		       v->backend_domid, v->xenbus_state == 4 ? " connected" : "");
 	}
 	for (size_t i = 0; i < vm->n_vbds; i++) {
 		const Xenmesh__V1__VbdState *v = vm->vbds[i];
 
-		printf("vbd %-6s%s%s backend domid %" PRIu32 "%s\n", v->vdev,
+		printf("vbd %-6s%s%s backend domid %" PRIu32 "%s\n", cli_plain(cli, v->vdev),
 		       cli_text(cli, v->target, strlen(v->target)), v->readonly ? " (ro)" : "",
 		       v->backend_domid, v->xenbus_state == 4 ? " connected" : "");
 	}
@@ -118,20 +118,20 @@ static void show_config(struct cli *cli, const Xenmesh__V1__VmConfig *c)
 	if (c->max_memory_kib) {
 		printf(" of %s", cli_kib(cli, c->max_memory_kib));
 	}
-	printf("\n          kernel %s\n", c->kernel);
+	printf("\n          kernel %s\n", cli_plain(cli, c->kernel));
 	if (*c->ramdisk) {
-		printf("          ramdisk %s\n", c->ramdisk);
+		printf("          ramdisk %s\n", cli_plain(cli, c->ramdisk));
 	}
 	if (*c->cmdline) {
-		printf("          cmdline %s\n", c->cmdline);
+		printf("          cmdline %s\n", cli_plain(cli, c->cmdline));
 	}
 	for (size_t i = 0; i < c->n_vifs; i++) {
-		printf("          vif %" PRIu32 " %s %s\n", c->vifs[i]->devid, c->vifs[i]->mac,
-		       c->vifs[i]->bridge);
+		printf("          vif %" PRIu32 " %s %s\n", c->vifs[i]->devid,
+		       cli_plain(cli, c->vifs[i]->mac), cli_plain(cli, c->vifs[i]->bridge));
 	}
 	for (size_t i = 0; i < c->n_vbds; i++) {
-		printf("          vbd %s %s%s\n", c->vbds[i]->vdev, c->vbds[i]->target,
-		       c->vbds[i]->readonly ? " (ro)" : "");
+		printf("          vbd %s %s%s\n", cli_plain(cli, c->vbds[i]->vdev),
+		       cli_plain(cli, c->vbds[i]->target), c->vbds[i]->readonly ? " (ro)" : "");
 	}
 	show_action(cli, "on_poweroff", (int)c->on_poweroff);
 	show_action(cli, "on_reboot", (int)c->on_reboot);
@@ -145,8 +145,8 @@ static int show_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
 		return CLI_OK;
 	}
 	warn_stale(vm->stale_ms);
-	printf("uuid      %s\nname      %s\nstate     %s", vm->uuid,
-	       cli_text(cli, vm->name, strlen(vm->name)), state_name(cli, vm));
+	printf("uuid      %s\nname      %s\nstate     %s", cli_plain(cli, vm->uuid),
+	       cli_plain(cli, vm->name), state_name(cli, vm));
 	if (vm->domid >= 0) {
 		printf(", domid %" PRId32 ", up %s", vm->domid, cli_age(cli, vm->started_ns));
 	}
@@ -165,10 +165,10 @@ static int show_vm(struct cli *cli, const Xenmesh__V1__VmState *vm)
 		show_config(cli, vm->config);
 	}
 	if (*vm->task) {
-		printf("task      %s\n", vm->task);
+		printf("task      %s\n", cli_plain(cli, vm->task));
 	}
 	if (*vm->last_error) {
-		printf("error     %s\n", vm->last_error);
+		printf("error     %s\n", cli_plain(cli, vm->last_error));
 	}
 	return CLI_OK;
 }
@@ -308,8 +308,8 @@ int cmd_vm_define(struct cli *cli, int argc, char **argv)
 	if (cli->json) {
 		cli_print_message(&reply->base);
 	} else if (reply->vm) {
-		printf("%s %s %s\n", reply->vm->uuid, reply->vm->name,
-		       dry_run ? "would be defined" : "defined");
+		printf("%s %s %s\n", cli_plain(cli, reply->vm->uuid),
+		       cli_plain(cli, reply->vm->name), dry_run ? "would be defined" : "defined");
 	}
 	return CLI_OK;
 }
@@ -374,7 +374,7 @@ static int operate(struct cli *cli, const char *method, ProtobufCMessage *reques
 		} else if (tasks[i] && cli->json) {
 			cli_print_message(&tasks[i]->base);
 		} else if (tasks[i]) {
-			printf("%s: accepted, task %s\n", argv[i], tasks[i]->id);
+			printf("%s: accepted, task %s\n", argv[i], cli_plain(cli, tasks[i]->id));
 		}
 		status = r ? r : status;
 	}

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "libcommon/log.h"
+
 struct table {
 	const char *const *titles;
 	size_t n_columns;
@@ -29,6 +31,7 @@ struct table *table_new(const char *const *titles, size_t n_columns)
 
 void table_cell(struct table *t, const char *format, ...)
 {
+	_cleanup_(xfreep) char *raw = NULL;
 	char *text = NULL;
 	va_list ap;
 
@@ -46,10 +49,16 @@ void table_cell(struct table *t, const char *format, ...)
 		t->size = size;
 	}
 	va_start(ap, format);
-	if (vasprintf(&text, format, ap) < 0) {
-		text = NULL;
+	if (vasprintf(&raw, format, ap) < 0) {
+		raw = NULL;
 	}
 	va_end(ap);
+	if (raw) {
+		size_t size = strlen(raw) * 4 + 1; /* every byte as \xHH */
+
+		text = malloc(size);
+		log_escape(text, text ? size : 0, raw, strlen(raw));
+	}
 	t->cells[t->n_cells++] = text;
 }
 

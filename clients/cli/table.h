@@ -9,7 +9,7 @@ struct table;
 
 /* titles: "NAME", or ">CPU" for a column aligned to the right. */
 struct table *table_new(const char *const *titles, size_t n_columns);
-/* The next cell, row by row. */
+/* The next cell, row by row. What is no text to print is escaped. */
 void table_cell(struct table *t, const char *format, ...) _printf_(2, 3);
 /* Prints to stdout; width by characters, not bytes. */
 void table_print(const struct table *t);
