@@ -10,9 +10,11 @@
 #include "clients/cli/top_view.h"
 #include "libcommon/err.h"
 #include "libcommon/loop.h"
+#include "libcommon/parse.h"
 #include "xenmesh/v1/bus.pb-c.h"
 
 #define FIRST_SAMPLE_US (10 * USEC_PER_SEC) /* no sample for so long: say so and end */
+#define NAME_WIDTH	10
 
 struct top {
 	struct cli *cli;
@@ -30,6 +32,18 @@ static const char header[] =
 	"  NETRX(k)   TX(k/s)   RX(k/s) VBDS   VBD_RD   VBD_WR  VBD_RSECT  VBD_WSECT   RD(k/s)"
 	"   WR(k/s)  DOMID";
 
+/* Ten characters of it, to the right. */
+static const char *name_cell(struct cli *cli, const char *name)
+{
+	const char *text = cli_plain(cli, name);
+	size_t len = strlen(text), end = 0, n = 0;
+
+	for (; n < NAME_WIDTH && end < len; n++) {
+		end += MAX(utf8_sequence_len(text + end, len - end), 1);
+	}
+	return arena_printf(&cli->arena, "%*s%.*s", (int)(NAME_WIDTH - n), "", (int)end, text);
+}
+
 /* "-" for what is not known. */
 static const char *number(struct arena *arena, double value, const char *suffix)
 {
@@ -43,10 +57,10 @@ static void add_row(struct frames *f, const struct top_row *r)
 					    : "no limit";
 
 	frames_line(f, false,
-		    "%10.10s %6s %10.0f %7s %10" PRIu64 " %6s %10s %5" PRIu32 " %4zu %9" PRIu64
+		    "%s %6s %10.0f %7s %10" PRIu64 " %6s %10s %5" PRIu32 " %4zu %9" PRIu64
 		    " %9" PRIu64 " %9s %9s %4zu %8" PRIu64 " %8" PRIu64 " %10" PRIu64 " %10" PRIu64
 		    " %9s %9s %6" PRIu32,
-		    cli_text(f->cli, r->name, strlen(r->name)), r->state, (double)r->cpu_ns / 1e9,
+		    name_cell(f->cli, r->name), r->state, (double)r->cpu_ns / 1e9,
 		    number(a, r->cpu_percent, ""), r->memory_kib, number(a, r->memory_percent, ""),
 		    max, r->vcpus, r->n_vifs, r->net_tx_bytes / 1024, r->net_rx_bytes / 1024,
 		    number(a, r->net_tx_rate / 1024, ""), number(a, r->net_rx_rate / 1024, ""),
@@ -175,6 +189,15 @@ static const struct frames_kind top_kind = {
 	.json = frame_json,
 };
 
+/* The host was booted: nothing of before can be compared with what comes. */
+static void forget_samples(struct top *top)
+{
+	xenmesh__v1__host_sample__free_unpacked(top->before, NULL);
+	xenmesh__v1__host_sample__free_unpacked(top->now, NULL);
+	top->before = NULL;
+	top->now = NULL;
+}
+
 static void take_sample(struct top *top, const Xenmesh__V1__HostSample *sample)
 {
 	_cleanup_(xfreep)
@@ -213,6 +236,10 @@ static void on_event(struct bus_sub *s _unused_, const struct bus_sub_event *e, 
 	top->down = false;
 	if (e->event->body_case == XENMESH__V1__EVENT__BODY_HOST_STATE) {
 		top->total_kib = e->event->host_state->memory_kib;
+	}
+	if (e->event->body_case == XENMESH__V1__EVENT__BODY_HOST_SAMPLE && top->now &&
+	    e->event->host_sample->monotonic_ns < top->now->monotonic_ns) {
+		forget_samples(top);
 	}
 	if (e->event->body_case != XENMESH__V1__EVENT__BODY_HOST_SAMPLE ||
 	    (top->now && e->event->host_sample->monotonic_ns < top->now->monotonic_ns +
@@ -274,7 +301,6 @@ int cmd_top(struct cli *cli, int argc, char **argv)
 	}
 	frames_deinit(&top.frames);
 	sd_event_source_unref(top.first_timer);
-	xenmesh__v1__host_sample__free_unpacked(top.before, NULL);
-	xenmesh__v1__host_sample__free_unpacked(top.now, NULL);
+	forget_samples(&top);
 	return r;
 }

@@ -116,6 +116,9 @@ static double host_cpu(const Xenmesh__V1__HostSample *before, const Xenmesh__V1_
 	for (size_t i = 0; i < now->n_pcpus; i++) {
 		idle += rate(before->pcpus[i]->idle_ns, now->pcpus[i]->idle_ns, seconds) / 1e9;
 	}
+	if (isnan(idle)) {
+		return idle;
+	}
 	return fmax(0, fmin(100, 100 * (1 - idle / (double)now->n_pcpus)));
 }
 

@@ -99,6 +99,11 @@ static void test_top__unknown_is_not_zero(void)
 	CU_ASSERT_STRING_EQUAL(v.rows[0].name, "Domain-0"); /* unknown sorts last */
 	CU_ASSERT_EQUAL(top_view_make(&arena, NULL, &now.host, 0, TOP_SORT_CPU, &v), 0);
 	CU_ASSERT(isnan(v.cpu_percent));
+	CU_ASSERT_EQUAL(top_view_make(&arena, &now.host, &now.host, 0, TOP_SORT_CPU, &v), 0);
+	CU_ASSERT(isnan(v.cpu_percent)); /* no time has passed */
+	before.pcpus[1].idle_ns = now.pcpus[1].idle_ns + 1;
+	CU_ASSERT_EQUAL(top_view_make(&arena, &before.host, &now.host, 0, TOP_SORT_CPU, &v), 0);
+	CU_ASSERT(isnan(v.cpu_percent));
 	arena_deinit(&arena);
 }
 
