@@ -420,9 +420,9 @@ static void set_future_aside(struct objects *o, struct object *obj)
 static void tell_without_column(struct object *obj, const struct object_source *s)
 {
 	if (s->column < 0 && !obj->archive_failed) {
-		log_error("%s %s: no place for %s in the archive: %s; values that have none are "
+		log_error("%s: no place for %s in the archive: %s; values that have none are "
 			  "served but not kept",
-			  *obj->uuid ? "vm" : "host", obj->uuid, s->name, err_text(s->column));
+			  *obj->uuid ? obj->uuid : "host", s->name, err_text(s->column));
 		obj->archive_failed = true;
 	}
 }
