@@ -4,6 +4,10 @@
  * what was given to it counts as written, and no write has to be repeated with
  * the same bytes.  The buffer takes one batch of records and must be empty for
  * the next.
+ *
+ * OpenSSL reads on until it has bytes for us, and a peer can send records
+ * without any, new keys for example, for ever: so it gets a bounded part of
+ * what there is, and the rest at the next turn.
  */
 #include "bus/sp_tls.h"
 
@@ -18,6 +22,7 @@
 #define BATCH_MAX  (64U << 10)	    /* of plain bytes encrypted at once */
 #define OUTPUT_MAX (4U * BATCH_MAX) /* beyond it a peer that asks and never reads waits */
 #define RECORD_MAX (16U << 10)	    /* of TLS */
+#define READS_MAX  128		    /* of the socket in a turn: 64 records */
 #define ROLE_URI   "xenmesh:role:"
 
 struct sp_tls {
@@ -25,7 +30,8 @@ struct sp_tls {
 	SSL *ssl;
 	BIO_METHOD *method;
 	bool is_shaken, is_ended, holds_input;
-	int error; /* of the socket, -errno */
+	unsigned int n_reads; /* of this turn */
+	int error;	      /* of the socket, -errno */
 	uint8_t *output;
 	size_t n_output, at, size;
 	uint64_t generation; /* of the files the peer was verified with */
@@ -38,9 +44,15 @@ struct sp_tls {
 static int bio_read(BIO *b, char *out, int len)
 {
 	struct sp_tls *t = BIO_get_data(b);
-	ssize_t n = recv(t->fd, out, (size_t)len, MSG_DONTWAIT);
+	ssize_t n;
 
 	BIO_clear_flags(b, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY);
+	if (t->n_reads == READS_MAX) {
+		BIO_set_flags(b, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
+		return -1;
+	}
+	t->n_reads++;
+	n = recv(t->fd, out, (size_t)len, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		BIO_set_flags(b, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
 	} else if (n < 0) {
@@ -247,9 +259,10 @@ struct sp_tls *sp_tls_free(struct sp_tls *t)
 
 int sp_tls_shake(struct sp_tls *t)
 {
-	int r = t->is_shaken ? 1 : SSL_do_handshake(t->ssl);
-	int flushed;
+	int flushed, r;
 
+	t->n_reads = 0;
+	r = t->is_shaken ? 1 : SSL_do_handshake(t->ssl);
 	if (r == 1) {
 		t->is_shaken = true;
 	} else {
@@ -352,6 +365,7 @@ ssize_t sp_tls_read(struct sp_tls *t, void *out, size_t size)
 	size_t n = 0;
 
 	t->holds_input = false;
+	t->n_reads = 0;
 	while (n < size) {
 		int r = SSL_read(t->ssl, (uint8_t *)out + n, (int)(size - n));
 
@@ -366,6 +380,7 @@ ssize_t sp_tls_read(struct sp_tls *t, void *out, size_t size)
 		if (r < 0 && n > 0) {
 			break; /* it is met again, whether anything more comes or not */
 		}
+		t->holds_input = t->n_reads == READS_MAX;
 		return r < 0 ? r : (ssize_t)n;
 	}
 	t->holds_input = true;

@@ -3,12 +3,15 @@
  * tls+tcp://: what every engine has to pass, with nng at the other end too,
  * and who is refused, when, and with which words.
  */
+#include <dlfcn.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "bus/codes.h"
 #include "bus/engine.h"
+#include "bus/openssl.h"
 #include "bus/sp_tls.h"
 #include "bus/tls.h"
 #include "libcommon/log.h"
@@ -551,6 +554,90 @@ static void test_damage_behind_data(void)
 	host_stop(&h);
 }
 
+/* Those of OpenSSL that only a peer with bad intentions needs. */
+struct openssl_flood {
+	int (*set_fd)(SSL *ssl, int fd);
+	void (*set0_wbio)(SSL *ssl, BIO *bio);
+	int (*key_update)(SSL *ssl, int type);
+	int (*bio_read)(BIO *bio, void *out, int len);
+};
+
+static void openssl_flood_load(struct openssl_flood *f)
+{
+	void *library = dlopen("libssl.so.3", RTLD_NOW);
+
+	f->set_fd = dlsym(library, "SSL_set_fd");
+	f->set0_wbio = dlsym(library, "SSL_set0_wbio");
+	f->key_update = dlsym(library, "SSL_key_update");
+	f->bio_read = dlsym(library, "BIO_read");
+}
+
+/* Fill the socket with renewals of the client's key. */
+static void flood(const struct openssl_flood *f, SSL *client, int fd)
+{
+	uint8_t block[32 << 10];
+	BIO *memory = BIO_new(BIO_s_mem());
+	ssize_t sent;
+
+	f->set0_wbio(client, memory);
+	do {
+		int len = 0;
+
+		while (len < (int)sizeof(block) - 100) {
+			CU_ASSERT_EQUAL_FATAL(f->key_update(client, SSL_KEY_UPDATE_NOT_REQUESTED),
+					      1);
+			CU_ASSERT_EQUAL_FATAL(SSL_do_handshake(client), 1);
+			len += f->bio_read(memory, block + len, (int)sizeof(block) - len);
+		}
+		sent = send(fd, block, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (sent > 0);
+}
+
+/* Records without a byte for us do not keep the loop for as long as the peer sends them. */
+static void test_records_without_data(void)
+{
+	const int size = 200 << 10; /* the kernel doubles it */
+	struct openssl_flood f;
+	struct sp_tls *server = NULL;
+	struct bus_tls *tls, *other;
+	_cleanup_(strbuf_deinit) struct strbuf errors = STRBUF_NULL;
+	uint8_t buffer[100];
+	struct host h;
+	SSL *client;
+	int fds[2], left = 0, is_shaken = 0;
+
+	host_start(&h);
+	tls = pki_files(h.pki, "server");
+	other = pki_files(h.pki, "operator");
+	CU_ASSERT_EQUAL(bus_tls_load(other, &errors), 0);
+	openssl_flood_load(&f);
+	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	CU_ASSERT_EQUAL(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+	CU_ASSERT_EQUAL(sp_tls_new(&server, tls, fds[0], NULL), 0);
+	client = SSL_new(bus_tls_context(other));
+	CU_ASSERT_EQUAL(f.set_fd(client, fds[1]), 1);
+	SSL_set_connect_state(client);
+	for (int i = 0; i < 10 && is_shaken < 2; i++) {
+		is_shaken = (SSL_do_handshake(client) == 1) + sp_tls_shake(server);
+	}
+	CU_ASSERT_EQUAL(is_shaken, 2);
+	flood(&f, client, fds[1]);
+	CU_ASSERT_EQUAL(sp_tls_read(server, buffer, sizeof(buffer)), 0);
+	CU_ASSERT_EQUAL(ioctl(fds[0], FIONREAD, &left), 0);
+	CU_ASSERT(left > 0);
+	CU_ASSERT(sp_tls_holds_input(server));
+	while (sp_tls_holds_input(server)) {
+		CU_ASSERT_EQUAL_FATAL(sp_tls_read(server, buffer, sizeof(buffer)), 0);
+	}
+	SSL_free(client);
+	sp_tls_free(server);
+	close(fds[0]);
+	close(fds[1]);
+	bus_tls_unref(tls);
+	bus_tls_unref(other);
+	host_stop(&h);
+}
+
 /* ---- the files ---- */
 
 /* DIR/NAME of both authorities in one file of h's. */
@@ -769,6 +856,7 @@ int main(void)
 		UNIT_TEST(test_no_tls),
 		UNIT_TEST(test_many_without_tls),
 		UNIT_TEST(test_damage_behind_data),
+		UNIT_TEST(test_records_without_data),
 		UNIT_TEST(test_two_authorities),
 		UNIT_TEST(test_bad_files),
 		UNIT_TEST(test_renewal),
