@@ -172,6 +172,26 @@ static void test_engine__guest_that_does_not_listen(void)
 	RUN_TO_END(&f, id, TASK_DONE);
 }
 
+/* It ends by itself just before it is asked, and the worker is the first who sees it. */
+static void test_engine__guest_that_has_ended_already(void)
+{
+	WITH_OPS(f);
+	struct ops_id id;
+
+	ops_define_running(&f);
+	f.host.is_holding = f.host.is_silent = true;
+	id = ops_shut_down(&f, TASK_REBOOT, 60, false);
+	WAIT(&f, fakehost_worker(&f.host));
+	fakehost_end_guest(&f.host, 1, REASON_POWEROFF);
+	f.host.fail_code = CODE_FAILED_PRECONDITION;
+	f.host.is_holding = false;
+	CU_ASSERT(fakehost_release(&f.host));
+	f.host.fail_code = 0;
+	RUN_TO_END(&f, id, TASK_DONE);
+	CU_ASSERT_EQUAL(ops_vm(&f, UUID_A)->domid, 2);
+	CU_ASSERT_EQUAL(f.core->engine.n_policy, 0);
+}
+
 static void test_engine__preserves_when_told_so(void)
 {
 	WITH_OPS(f);
@@ -714,6 +734,7 @@ int main(void)
 		UNIT_TEST(test_engine__asks_again_when_asking_fails),
 		UNIT_TEST(test_engine__asking_that_fails_lasts_its_time),
 		UNIT_TEST(test_engine__guest_that_does_not_listen),
+		UNIT_TEST(test_engine__guest_that_has_ended_already),
 		UNIT_TEST(test_engine__preserves_when_told_so),
 		UNIT_TEST(test_engine__reboots),
 		UNIT_TEST(test_engine__creates_when_the_old_one_is_gone),

@@ -317,18 +317,36 @@ static void ask_failed(struct operation *op, const struct workerlink_result *res
 			   "the guest could not be asked; it is asked again");
 }
 
+/* It does not listen to such requests, or has ended and only the worker knows. */
+static void ask_refused(struct operation *op, const struct workerlink_result *result)
+{
+	snprintf(op->ask_error, sizeof(op->ask_error), "%.*s", (int)sizeof(op->ask_error) - 1,
+		 result->message);
+	op->settle_ns = clock_boot_ns();
+	operation_set_step(op, STEP_REFUSED, op->engine->waits.settle_ms, NULL);
+}
+
+/* Waiting is of no use. */
+static void refusal_stands(struct operation *op)
+{
+	if (op->task->is_forced) {
+		guest_time_over(op);
+	} else {
+		operation_end(op, TASK_FAILED, CODE_FAILED_PRECONDITION, "%s", op->ask_error);
+	}
+}
+
 static void phase_failed(struct operation *op, const struct workerlink_result *result)
 {
-	/* The guest does not listen to such requests, so that waiting is of no use. */
-	bool is_deaf = result->is_told && result->code == CODE_FAILED_PRECONDITION;
+	bool is_refused = result->is_told && result->code == CODE_FAILED_PRECONDITION;
 
 	hostlink_resync(op->engine->hostlink, "an operation failed");
 	if (op->is_cancelled) {
 		end_cancelled(op);
-	} else if (op->phase == PHASE_ASK && !is_deaf) {
+	} else if (op->phase == PHASE_ASK && is_refused) {
+		ask_refused(op, result);
+	} else if (op->phase == PHASE_ASK) {
 		ask_failed(op, result);
-	} else if (op->phase == PHASE_ASK && op->task->is_forced) {
-		guest_time_over(op);
 	} else {
 		operation_end(op, TASK_FAILED, result->code, "%s",
 			      result->message[0] ? result->message
@@ -708,6 +726,9 @@ static int on_timer(sd_event_source *s _unused_, uint64_t usec _unused_, void *u
 			operation_enter(op, PHASE_ASK);
 		}
 		break;
+	case STEP_REFUSED:
+		refusal_stands(op);
+		break;
 	case STEP_WORKER:
 		worker_time_over(op);
 		break;
@@ -759,9 +780,13 @@ void operation_look(struct operation *op, enum host_news news)
 		}
 		break;
 	case STEP_AGAIN:
+	case STEP_REFUSED:
 	case STEP_GUEST:
 		if (host->is_connected && is_guest_ended(op)) {
 			operation_next(op);
+		} else if (op->step == STEP_REFUSED && news == HOST_NEWS_TABLE &&
+			   host->table_ns >= op->settle_ns) {
+			refusal_stands(op);
 		}
 		break;
 	case STEP_SETTLE:

@@ -47,6 +47,7 @@ enum operation_step {
 	STEP_SPAWN,   /* the worker to be there */
 	STEP_WORKER,  /* the worker to end */
 	STEP_AGAIN,   /* a pause before the guest is asked again */
+	STEP_REFUSED, /* it was not asked: to be seen that it has not just ended */
 	STEP_GUEST,   /* the guest to end */
 	STEP_SETTLE,  /* the change to be seen */
 	STEP_RECOVER, /* something to be seen of what was done before a restart */
@@ -70,7 +71,7 @@ struct operation {
 	uint64_t dying_until_ns; /* 0 = none yet */
 	uint64_t store_until_ns; /* 0 = the journal was writable the last time */
 	char ask_error[160];	 /* why the guest could not be asked the last time; "" = it could */
-	uint64_t settle_ns;
+	uint64_t settle_ns;	 /* in SETTLE and REFUSED: older facts do not tell */
 	struct workerlink *worker;
 	struct reservation *reservation;
 	bool is_cancelled;
