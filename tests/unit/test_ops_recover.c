@@ -57,6 +57,28 @@ static void test_recover__definitions_and_ended_tasks_stay(void)
 	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->name, "web");
 }
 
+/* What was cancelled before it began has said nothing of the VM. */
+static void test_recover__last_error_stays(void)
+{
+	WITH_OPS(f);
+	struct ops_id failed, waiting;
+
+	ops_define_running(&f);
+	f.host.is_holding = true;
+	failed = ops_order(&f, TASK_PAUSE, UUID_A);
+	waiting = ops_order(&f, TASK_UNPAUSE, UUID_A);
+	WAIT(&f, fakehost_worker(&f.host));
+	engine_cancel(&f.core->engine, (struct task *)ops_task(&f, waiting), "not needed");
+	CU_ASSERT_EQUAL(ops_state(&f, waiting), TASK_CANCELLED);
+	f.host.fail_code = CODE_INTERNAL;
+	CU_ASSERT(fakehost_release(&f.host));
+	RUN_TO_END(&f, failed, TASK_FAILED);
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->last_error, "it does not work");
+	ops_stop(&f);
+	ops_start(&f);
+	CU_ASSERT_STRING_EQUAL(ops_vm(&f, UUID_A)->last_error, "it does not work");
+}
+
 static void test_recover__queued_is_executed_once(void)
 {
 	WITH_OPS(f);
@@ -501,6 +523,7 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(test_recover__definitions_and_ended_tasks_stay),
+		UNIT_TEST(test_recover__last_error_stays),
 		UNIT_TEST(test_recover__queued_is_executed_once),
 		UNIT_TEST(test_recover__not_yet_given_to_a_worker_is_begun),
 		UNIT_TEST(test_recover__start_that_worked),

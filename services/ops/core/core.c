@@ -74,7 +74,8 @@ static void restore_errors(struct core *c)
 				  : task->note[0]	     ? task->note
 							     : NULL;
 
-		if (vm && task_is_ended(task) && (why || vm->last_error)) {
+		/* One that was cancelled while it waited says nothing of the VM. */
+		if (vm && task_is_ended(task) && task->started_ns && (why || vm->last_error)) {
 			vms_set_operation(vm, vm->queue, vm->task_id, why);
 		}
 	}
