@@ -11,14 +11,21 @@
 #include <sys/socket.h>
 
 #include "libcommon/err.h"
+#include "libcommon/list.h"
 #include "libcommon/log.h"
 #include "libcommon/loop.h"
 #include "libcommon/parse.h"
 #include "services/metrics/mhd_lib.h"
 
 #define CONNECTIONS_MAX	 64 /* scrapers of one host are a handful */
+#define ENDING_MAX	 64 /* that make room, until libmicrohttpd has seen their end */
 #define IDLE_SECONDS	 15
 #define CONNECTION_BYTES 16384
+
+struct peer {
+	struct list link; /* of httpd.peers; not when it makes room for another one */
+	int fd;		  /* libmicrohttpd's */
+};
 
 struct httpd {
 	sd_event *loop;
@@ -29,7 +36,45 @@ struct httpd {
 	httpd_handler_fn fn;
 	void *userdata;
 	unsigned int port;
+	struct list peers; /* oldest first */
+	size_t n_peers;
 };
+
+/* ---- connections ---- */
+
+static void leave(struct httpd *h, struct peer *p)
+{
+	h->n_peers -= list_is_linked(&p->link);
+	list_unlink(&p->link);
+}
+
+/* One that is slow on purpose must not keep others out: the oldest makes room. */
+static void on_connection(void *userdata, struct MHD_Connection *connection, void **context,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	struct httpd *h = userdata;
+	struct peer *p = *context;
+
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (p) {
+			leave(h, p);
+			free(p);
+		}
+		return;
+	}
+	*context = p = calloc(1, sizeof(*p));
+	if (!p) {
+		return;
+	}
+	p->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	list_append(&h->peers, &p->link);
+	h->n_peers++;
+	if (h->n_peers > CONNECTIONS_MAX) {
+		p = list_entry(h->peers.next, struct peer, link);
+		leave(h, p);
+		shutdown(p->fd, SHUT_RDWR);
+	}
+}
 
 /* ---- requests ---- */
 
@@ -192,11 +237,11 @@ static int start_daemon(struct httpd *h)
 		return r;
 	}
 	h->io = sd_event_source_disable_unref(h->io);
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h,
-				     MHD_OPTION_LISTEN_SOCKET, h->fd, MHD_OPTION_CONNECTION_LIMIT,
-				     CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
-				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-				     MHD_OPTION_END);
+	h->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->fd,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_CONNECTION_LIMIT,
+		CONNECTIONS_MAX + ENDING_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
 	if (!h->daemon) {
 		return -EIO;
 	}
@@ -249,6 +294,7 @@ int httpd_new(struct httpd **out, sd_event *loop, const char *address, httpd_han
 	}
 	h->loop = sd_event_ref(loop);
 	h->fd = -1;
+	list_init(&h->peers);
 	h->fn = fn;
 	h->userdata = userdata;
 	r = start(h, address);

@@ -14,6 +14,7 @@
 	X(MHD_add_response_header) \
 	X(MHD_create_response_from_buffer) \
 	X(MHD_destroy_response) \
+	X(MHD_get_connection_info) \
 	X(MHD_get_daemon_info) \
 	X(MHD_get_timeout) \
 	X(MHD_queue_response) \
@@ -40,6 +41,7 @@ int mhd_lib_check(void);
 #define MHD_add_response_header         mhd_lib_table.MHD_add_response_header
 #define MHD_create_response_from_buffer mhd_lib_table.MHD_create_response_from_buffer
 #define MHD_destroy_response            mhd_lib_table.MHD_destroy_response
+#define MHD_get_connection_info         mhd_lib_table.MHD_get_connection_info
 #define MHD_get_daemon_info             mhd_lib_table.MHD_get_daemon_info
 #define MHD_get_timeout                 mhd_lib_table.MHD_get_timeout
 #define MHD_queue_response              mhd_lib_table.MHD_queue_response

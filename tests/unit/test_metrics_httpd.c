@@ -171,6 +171,29 @@ static void test_httpd__bad_requests_do_not_hurt(void)
 	teardown(&f);
 }
 
+/* Requests that never become complete hold no place that another one needs. */
+static void test_httpd__half_requests_do_not_lock_out(void)
+{
+	struct fixture f;
+	int held[100];
+
+	setup(&f);
+	for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+		held[i] = dial(httpd_port(f.httpd));
+		send(held[i], "GET /x HT", 9, MSG_NOSIGNAL);
+		sd_event_run(f.loop, 0);
+		if (i % 50 == 49) {
+			exchange(f.loop, httpd_port(f.httpd), "GET /x HTTP/1.1\r\nHost: x\r\n\r\n",
+				 "hello\n", &f.answer);
+			CU_ASSERT(contains(&f.answer, "hello\n"));
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+		close(held[i]);
+	}
+	teardown(&f);
+}
+
 static void test_httpd__addresses(void)
 {
 	static const char *const bad[] = { "",	      "127.0.0.1",	 "127.0.0.1:",
@@ -191,4 +214,4 @@ static void test_httpd__addresses(void)
 
 UNIT_MAIN("httpd", UNIT_TEST_APART(test_httpd__loads_its_library_when_asked),
 	  UNIT_TEST(test_httpd__answers), UNIT_TEST(test_httpd__bad_requests_do_not_hurt),
-	  UNIT_TEST(test_httpd__addresses))
+	  UNIT_TEST(test_httpd__half_requests_do_not_lock_out), UNIT_TEST(test_httpd__addresses))
