@@ -329,6 +329,7 @@ void sp_tls_identify(const struct sp_tls *t, struct bus_peer *out)
 	}
 	out->has_cert = true;
 	out->role = certified_role(x);
+	out->name[0] = '\0'; /* it was the address */
 	if (at >= 0) {
 		const ASN1_STRING *cn = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
 

@@ -422,6 +422,49 @@ static void test_roles_that_are_none(void)
 	host_stop(&h);
 }
 
+/* As other authorities may do it: the name is in no subject. */
+static void issue_without_name(const char *pki, const char *name, const char *extensions)
+{
+	char ext[128], ca[128], ca_key[128], key[128], crt[128], request[128];
+	FILE *f;
+
+	snprintf(ext, sizeof(ext), "%s/without-name.cnf", pki);
+	snprintf(request, sizeof(request), "%s/without-name.csr", pki);
+	snprintf(ca, sizeof(ca), "%s/ca.crt", pki);
+	snprintf(ca_key, sizeof(ca_key), "%s/ca.key", pki);
+	snprintf(key, sizeof(key), "%s/%s/%s.key", pki, name, name);
+	snprintf(crt, sizeof(crt), "%s/%s/%s.crt", pki, name, name);
+	f = fopen(ext, "we");
+	fprintf(f, "%s\n", extensions);
+	fclose(f);
+	CU_ASSERT_EQUAL(wait_for(SPAWN("openssl", "req", "-new", "-key", key, "-subj", "/O=Example",
+				       "-out", request)),
+			0);
+	CU_ASSERT_EQUAL(
+		wait_for(SPAWN("openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey",
+			       ca_key, "-days", "2", "-extfile", ext, "-out", crt)),
+		0);
+}
+
+/* The address of such a peer is not taken for its name: each address would have an account. */
+static void test_certificate_without_name(void)
+{
+	struct client c;
+	struct host h;
+
+	host_start(&h);
+	host_listen(&h);
+	issue_without_name(h.pki, "admin",
+			   "extendedKeyUsage=clientAuth\nsubjectAltName=URI:xenmesh:role:admin");
+	client_start(&c, &h, pki_files(h.pki, "admin"), h.url);
+	CU_ASSERT(pings(&c, 1));
+	CU_ASSERT(h.peer.has_cert);
+	CU_ASSERT_EQUAL(h.peer.role, ROLE_ADMIN);
+	CU_ASSERT_STRING_EQUAL(h.peer.name, "");
+	client_stop(&c);
+	host_stop(&h);
+}
+
 /* A live connection ends too. */
 static void test_revoked(void)
 {
@@ -852,6 +895,7 @@ int main(void)
 		UNIT_TEST(test_no_certificate),
 		UNIT_TEST(test_expired),
 		UNIT_TEST(test_roles_that_are_none),
+		UNIT_TEST(test_certificate_without_name),
 		UNIT_TEST(test_revoked),
 		UNIT_TEST(test_no_tls),
 		UNIT_TEST(test_many_without_tls),
