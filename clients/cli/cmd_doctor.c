@@ -38,7 +38,8 @@ void doctor_find(struct doctor *d, const char *check, const char *subject, const
 		cli_print_json(o);
 		return;
 	}
-	printf("%s%s%s: %s\n    %s\n", red, subject, reset, text, mend);
+	printf("%s%s%s: %s\n    %s\n", red, cli_plain(d->cli, subject), reset,
+	       cli_plain(d->cli, text), cli_plain(d->cli, mend));
 }
 
 /* ---- services ---- */

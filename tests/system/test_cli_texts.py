@@ -126,6 +126,25 @@ class Stranger:
         self.is_text("bus", "log-level", "ops", "debug")
         self.is_text("bus", "ls", rc=4)  # the service of the harness is away
 
+    def refusals(self):
+        """Said by stderr, or by what looks for faults."""
+        from fake_service import Refusal
+        from xenmesh.v1 import common_pb2
+
+        def refuse(_):
+            raise Refusal(common_pb2.CODE_INTERNAL, EVIL)
+        ops = self.services["ops"]
+        before = dict(ops.handlers)
+        for method in ("Ops/ListVms", "Ops/StartVm", "Bus/Ping", "Bus/Describe", "Bus/Stats"):
+            ops.handlers[method] = refuse
+        self.is_text("vm", "list", rc=1)
+        self.is_text("vm", "start", UUID, rc=1)
+        self.is_text("bus", "ping", "ops", rc=1)
+        self.is_text("bus", "call", "Ops/ListVms", rc=1)
+        self.is_text("bus", "ls", rc=4)
+        self.is_text("bus", "doctor", rc=1)
+        ops.handlers = before
+
     def events(self):
         from xenmesh.v1 import bus_pb2
         service = self.services["ops"]
@@ -175,7 +194,7 @@ def main():
     try:
         return bus.run([(test.__name__, test) for test in (
             stranger.vms, stranger.tasks, stranger.host, stranger.guests, stranger.metrics, stranger.the_bus,
-            stranger.events, stranger.top_cuts_names_between_characters,
+            stranger.refusals, stranger.events, stranger.top_cuts_names_between_characters,
             stranger.top_outlives_the_boot_of_its_host)])
     finally:
         stranger.close()
