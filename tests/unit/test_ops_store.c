@@ -19,7 +19,7 @@
 /* ---- a disk that fails ---- */
 
 static struct {
-	int write, sync, open; /* SQLite's code to return; 0 = works */
+	int write, sync, open, map; /* SQLite's code to return; 0 = works */
 } broken;
 
 static sqlite3_vfs shim;
@@ -29,6 +29,7 @@ static sqlite3_io_methods patched[4];
 static const sqlite3_io_methods *originals[4];
 static int (*real_write)(sqlite3_file *, const void *, int, sqlite3_int64);
 static int (*real_sync)(sqlite3_file *, int);
+static int (*real_map)(sqlite3_file *, int, int, int, void volatile **);
 
 static int shim_write(sqlite3_file *f, const void *data, int len, sqlite3_int64 at)
 {
@@ -38,6 +39,12 @@ static int shim_write(sqlite3_file *f, const void *data, int len, sqlite3_int64 
 static int shim_sync(sqlite3_file *f, int flags)
 {
 	return broken.sync ? broken.sync : real_sync(f, flags);
+}
+
+/* The index of the WAL is a file of its own. */
+static int shim_map(sqlite3_file *f, int region, int size, int is_growing, void volatile **out)
+{
+	return broken.map ? broken.map : real_map(f, region, size, is_growing, out);
 }
 
 static const sqlite3_io_methods *patch(const sqlite3_io_methods *original)
@@ -53,6 +60,10 @@ static const sqlite3_io_methods *patch(const sqlite3_io_methods *original)
 	real_sync = original->xSync;
 	patched[i].xWrite = shim_write;
 	patched[i].xSync = shim_sync;
+	if (original->xShmMap) {
+		real_map = original->xShmMap;
+		patched[i].xShmMap = shim_map;
+	}
 	return &patched[i];
 }
 
@@ -529,6 +540,26 @@ static void test_store__survives_a_full_disk(void)
 	CU_ASSERT_EQUAL(vms_of(s).n, 2);
 }
 
+/* Reading needs room, too, for the index of the WAL. */
+static void test_store__starts_on_a_full_disk(void)
+{
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = reopen(NULL, dir);
+
+	CU_ASSERT_EQUAL(store_vm_put(s, "u1", "one", 3, STORE_DESIRED_UNKNOWN), 0);
+	s = store_close(s);
+	broken.map = SQLITE_IOERR_SHMSIZE;
+	broken.write = SQLITE_FULL;
+	s = reopen(s, dir);
+	CU_ASSERT_EQUAL(vms_of(s).n, 1);
+	CU_ASSERT_EQUAL(store_vm_put(s, "u2", "two", 3, STORE_DESIRED_UNKNOWN), -ENOSPC);
+	CU_ASSERT_PTR_NULL(store_fault(s));
+	broken.map = broken.write = 0; /* space was made */
+	CU_ASSERT_EQUAL(store_vm_put(s, "u2", "two", 3, STORE_DESIRED_UNKNOWN), 0);
+	s = reopen(s, dir);
+	CU_ASSERT_EQUAL(vms_of(s).n, 2);
+}
+
 static void test_store__survives_a_failed_sync(void)
 {
 	WITH_DIR(dir);
@@ -562,6 +593,21 @@ static void test_store__reads_what_it_may_not_write(void)
 	CU_ASSERT_STRING_EQUAL(store_error(s), store_fault(s));
 	CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
 	CU_ASSERT(save(s, id_a, print_a, CODE_OK) < 0);
+}
+
+/* Nothing can be made beside the file. */
+static void test_store__reads_from_a_disk_that_is_read_only(void)
+{
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = reopen(NULL, dir);
+
+	CU_ASSERT_EQUAL(store_vm_put(s, "u1", "one", 3, STORE_DESIRED_UNKNOWN), 0);
+	s = store_close(s);
+	broken.open = broken.map = SQLITE_CANTOPEN;
+	s = reopen(s, dir);
+	check_fault(s, "write access");
+	CU_ASSERT_EQUAL(vms_of(s).n, 1);
+	CU_ASSERT_EQUAL(store_vm_put(s, "u2", "two", 3, STORE_DESIRED_UNKNOWN), -EROFS);
 }
 
 static void write_file(const char *dir, const char *text, off_t at)
@@ -719,8 +765,10 @@ int main(void)
 		UNIT_TEST(test_store__answer_and_change_are_one),
 		UNIT_TEST(test_store__refusals_change_nothing),
 		UNIT_TEST(test_store__survives_a_full_disk),
+		UNIT_TEST(test_store__starts_on_a_full_disk),
 		UNIT_TEST(test_store__survives_a_failed_sync),
 		UNIT_TEST(test_store__reads_what_it_may_not_write),
+		UNIT_TEST(test_store__reads_from_a_disk_that_is_read_only),
 		UNIT_TEST(test_store__leaves_foreign_files_alone),
 		UNIT_TEST(test_store__leaves_damaged_files_alone),
 		UNIT_TEST(test_store__refuses_a_newer_schema),

@@ -20,6 +20,7 @@
 #include "libcommon/clock.h"
 #include "libcommon/err.h"
 #include "libcommon/log.h"
+#include "libcommon/strbuf.h"
 #include "services/ops/core/limits.h"
 
 #define APPLICATION_ID 0x786d6f70 /* "xmop", for file(1) */
@@ -322,26 +323,68 @@ static int migrate(struct store *s, int64_t from)
 	return code;
 }
 
-static int open_db(struct store *s, bool is_writable)
+/* How the file is opened, the better first. */
+enum way {
+	WAY_WRITE,
+	WAY_ALONE, /* likewise; no room is needed for what else is shared with other readers */
+	WAY_READ,
+	WAY_FROZEN, /* likewise; nothing can be made beside the file, which has no WAL then */
+};
+
+/* "file:///PATH?immutable=1", NULL = out of memory or the WAL has something. */
+static char *frozen_uri(const struct store *s)
 {
-	int flags = is_writable ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+	_cleanup_(strbuf_deinit) struct strbuf uri = STRBUF_NULL;
+	_cleanup_(xfreep) char *wal = NULL;
+	struct stat st;
+
+	if (asprintf(&wal, "%s-wal", s->path) < 0) {
+		wal = NULL;
+	}
+	if (!wal || (stat(wal, &st) == 0 && st.st_size > 0)) {
+		return NULL;
+	}
+	strbuf_puts(&uri, "file:");
+	for (const char *p = s->path; *p; p++) {
+		if (strchr("%?#", *p)) {
+			strbuf_printf(&uri, "%%%02X", *p);
+		} else {
+			strbuf_putc(&uri, *p);
+		}
+	}
+	strbuf_puts(&uri, "?immutable=1");
+	return strbuf_error(&uri) < 0 ? NULL : STEAL(uri.data);
+}
+
+static int open_db(struct store *s, enum way way)
+{
+	_cleanup_(xfreep) char *uri = way == WAY_FROZEN ? frozen_uri(s) : NULL;
+	int flags = way < WAY_READ ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+				   : SQLITE_OPEN_READONLY;
 	int code;
 
+	if (way == WAY_FROZEN && !uri) {
+		return SQLITE_CANTOPEN;
+	}
 	sqlite3_close(s->db);
-	code = sqlite3_open_v2(s->path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+	code = sqlite3_open_v2(uri ? uri : s->path, &s->db,
+			       flags | SQLITE_OPEN_NOMUTEX | (uri ? SQLITE_OPEN_URI : 0), NULL);
 	if (code != SQLITE_OK) {
 		return code;
 	}
 	sqlite3_busy_timeout(s->db, BUSY_MS);
 	code = exec(s, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;");
+	if (code == SQLITE_OK && way == WAY_ALONE) {
+		code = exec(s, "PRAGMA locking_mode = EXCLUSIVE");
+	}
 	return code == SQLITE_OK ? check_pages(s) : code;
 }
 
 /* Everything that has to work for a store that can be written. */
-static int set_up(struct store *s)
+static int set_up(struct store *s, enum way way)
 {
 	int64_t version = 0, id = 0;
-	int code = open_db(s, true);
+	int code = open_db(s, way);
 	char sql[64];
 
 	if (code != SQLITE_OK) {
@@ -402,7 +445,7 @@ static int count_answers(struct store *s)
 static void fall_back(struct store *s, int code)
 {
 	set_fault(s, "cannot be opened for writing", code);
-	if (open_db(s, false) == SQLITE_OK) {
+	if (open_db(s, WAY_READ) == SQLITE_OK || open_db(s, WAY_FROZEN) == SQLITE_OK) {
 		prepare_all(s);
 	}
 }
@@ -450,7 +493,15 @@ int store_open(struct store **out, const char *dir)
 	if (r < 0) {
 		return err_trace(r);
 	}
-	code = set_up(s);
+	code = set_up(s, WAY_WRITE);
+	if ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_FULL) {
+		code = set_up(s, WAY_ALONE); /* a full disk has no room for the index of a WAL */
+		if (code == SQLITE_OK) {
+			log_warning("there is no room beside the store %s: until the next start "
+				    "no other program can read it",
+				    s->path);
+		}
+	}
 	if (code == SQLITE_OK) {
 		code = prepare_all(s);
 	}
