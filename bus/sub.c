@@ -53,6 +53,7 @@ struct sync {
 	bool was_full; /* any part of this sync */
 	uint64_t position;
 	uint64_t first_seq; /* of a full answer's first page */
+	uint64_t news_seq;  /* an answer below it has raised nothing */
 	unsigned int n_pages;
 };
 
@@ -77,6 +78,7 @@ struct bus_sub {
 	struct sync sync;
 	uint64_t call_id; /* 0 = none out */
 	unsigned int n_failures;
+	bool is_vain; /* the last sync has told nothing new, nor has anything since */
 	sd_event_source *retry;
 
 	struct sub_held held; /* while not synced */
@@ -180,7 +182,7 @@ static void start_sync(struct bus_sub *s)
 	s->retry = sd_event_source_unref(s->retry);
 	s->state = STATE_SYNCING;
 	s->is_down_told = false;
-	s->sync = (struct sync){ 0 };
+	s->sync = (struct sync){ .news_seq = s->has_base ? s->coverage.complete + 1 : 0 };
 	ask(s);
 }
 
@@ -211,11 +213,19 @@ static void fail_sync(struct bus_sub *s, const char *why)
 	}
 }
 
+static void sync_later(struct bus_sub *s, const char *why)
+{
+	s->state = STATE_SYNCING;
+	s->sync = (struct sync){ 0 };
+	fail_sync(s, why);
+}
+
 static void adopt_instance(struct bus_sub *s, const ProtobufCBinaryData *instance)
 {
 	memcpy(s->instance, instance->data, INSTANCE_LEN);
 	s->has_base = false;
 	s->has_transient = false;
+	s->sync.news_seq = 0;
 	coverage_reset(&s->coverage, 0);
 	sub_topics_renumber(&s->topics);
 }
@@ -286,6 +296,7 @@ static bool finish_sync(struct bus_sub *s, uint64_t seq)
 	s->has_base = true;
 	coverage_reset(&s->coverage, seq);
 	s->n_failures = 0;
+	s->is_vain = seq < s->sync.news_seq;
 	s->state = STATE_SYNCED;
 	s->stats.resyncs++;
 	s->stats.full_resyncs += s->sync.was_full;
@@ -403,7 +414,11 @@ static bool tell_gap(struct bus_sub *s, uint64_t seq, uint64_t at_least)
 				.what = BUS_SUB_GAP, .seq = seq, .missed = missed })) {
 		return false;
 	}
-	start_sync(s);
+	if (s->is_vain) {
+		sync_later(s, "its answers do not have what it publishes");
+	} else {
+		start_sync(s);
+	}
 	return true;
 }
 
@@ -454,9 +469,7 @@ static bool leave_out(struct bus_sub *s, uint64_t seq)
 	if (!deliver(s, &(struct bus_sub_event){ .what = BUS_SUB_GAP, .seq = seq, .missed = 1 })) {
 		return false;
 	}
-	s->state = STATE_SYNCING;
-	s->sync = (struct sync){ 0 };
-	fail_sync(s, s->topics.no_room_why);
+	sync_later(s, s->topics.no_room_why);
 	return true;
 }
 
@@ -491,6 +504,7 @@ static bool on_heartbeat(struct bus_sub *s, const Xenmesh__V1__Event *event)
 	}
 	if (beat->seq > s->coverage.complete) {
 		coverage_reset(&s->coverage, beat->seq);
+		s->is_vain = false;
 	}
 	return true;
 }
@@ -524,6 +538,7 @@ static bool on_event(struct bus_sub *s, const Xenmesh__V1__Event *event, const v
 		start_sync(s);
 		return true;
 	}
+	s->is_vain = false;
 	if (!interest_has(&s->interest, event->topic)) {
 		return true;
 	}

@@ -93,6 +93,36 @@ static void test_sub__heartbeat_tells_a_loss(void)
 	tear_down(&m, &p);
 }
 
+/* An event that fits to nothing the publisher answers keeps neither of the two busy. */
+static void test_sub__repairs_in_vain(void)
+{
+	struct row row = { .topic = "vm/a/state", .seq = 1000, .value = 10 };
+	Xenmesh__V1__Event event;
+	struct publisher p;
+	struct body body;
+	struct mirror m;
+	uint64_t began_ns;
+
+	if (set_up(&m, &p, "")) {
+		CU_ASSERT(run_connected(&m, &p));
+		make_event(&p, &row, &body, &event);
+		event.prev_seq = 999;
+		began_ns = clock_boot_ns();
+		send_event(&p, &event);
+		while (p.n_changes < 4 && clock_boot_ns() - began_ns < 10 * NSEC_PER_SEC) {
+			sd_event_run(p.f.loop, 10 * USEC_PER_MSEC);
+		}
+		CU_ASSERT_EQUAL(p.n_changes, 4);
+		CU_ASSERT(clock_boot_ns() - began_ns >= 300 * NSEC_PER_MSEC);
+		/* What is in order again is followed as ever. */
+		p.seq = 999;
+		*segment_seq(&p, "vm/") = 999;
+		publish(&p, "vm/a/state", 11, false);
+		CU_ASSERT(run_equal(&m, &p));
+	}
+	tear_down(&m, &p);
+}
+
 /* A repair that was caused by one segment must not hide what another one lost before. */
 static void test_sub__loss_before_a_repair_elsewhere(void)
 {
@@ -640,7 +670,7 @@ static void test_sub__converges_whatever_happens(void)
 
 UNIT_MAIN("sub", UNIT_TEST(test_sub__snapshot_then_live),
 	  UNIT_TEST(test_sub__next_event_tells_a_loss), UNIT_TEST(test_sub__heartbeat_tells_a_loss),
-	  UNIT_TEST(test_sub__loss_before_a_repair_elsewhere),
+	  UNIT_TEST(test_sub__repairs_in_vain), UNIT_TEST(test_sub__loss_before_a_repair_elsewhere),
 	  UNIT_TEST(test_sub__other_topics_of_the_segment), UNIT_TEST(test_sub__prefix_of_segments),
 	  UNIT_TEST(test_sub__restarted_publisher),
 	  UNIT_TEST(test_sub__other_instance_on_the_same_connection),
