@@ -81,7 +81,9 @@ export class Mirror {
   }
 
   heartbeat({ instance, heartbeat }) {
-    this.#transientHeartbeat(heartbeat);
+    if (!this.#isOther(instance)) {
+      this.#transientHeartbeat(heartbeat);
+    }
     if (this.isSyncing) {
       return false;
     }
@@ -125,6 +127,10 @@ export class Mirror {
     return this.#instance !== null && this.#instance.equals(instance);
   }
 
+  #isOther(instance) {
+    return this.#instance !== null && !this.#instance.equals(instance);
+  }
+
   #hold(event, size) {
     this.#held.push({ event, size });
     this.#heldBytes += size;
@@ -151,12 +157,12 @@ export class Mirror {
 
   /** Each stands for itself, nothing repairs a loss; those before the first are no loss. */
   #transient(event) {
-    const isOther = !this.isSyncing && this.#instance !== null &&
-      !this.#isInstance(event.instance);
-    if (isOther) {
+    const isOther = this.#isOther(event.instance);
+    const isRestart = isOther && !this.isSyncing;
+    if (isRestart) {
       this.#restart();
     }
-    const last = this.#transientSeq;
+    const last = isOther ? null : this.#transientSeq;
     this.#transientSeq = event.seq;
     if (last !== null && event.prevSeq > last) {
       this.#tell({ what: "lost", seq: last });
@@ -164,7 +170,7 @@ export class Mirror {
     if (this.wants(event.topic)) {
       this.#tell({ what: "state", topic: event.topic, seq: event.seq, event, replayed: false });
     }
-    return isOther;
+    return isRestart;
   }
 
   #transientHeartbeat(heartbeat) {

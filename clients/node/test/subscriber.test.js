@@ -384,6 +384,25 @@ test("subscriber: traces are passed on, their loss is told and not asked for", a
   assert.deepEqual(publisher.questions, ["Snapshot 0"]);
 });
 
+test("subscriber: traces of another instance are no loss", async (t) => {
+  const scene = new Scene();
+  scene.take = (change) => scene.changes.push(change);
+  await scene.start(t, { nTopics: 0, prefixes: ["trace/"] });
+  const { publisher } = scene;
+  publisher.publish("trace/rpc/ops", named("a"));
+  publisher.pub.dropAll = () => {};
+  publisher.restart(["trace/rpc/ops"]);
+  publisher.publish("trace/rpc/ops", named("b"), { isLost: true });
+  publisher.publish("trace/rpc/ops", named("c"), { isLost: true });
+  publisher.heartbeat();
+  publisher.publish("trace/rpc/ops", named("d"));
+  await scene.resynced(2);
+  publisher.heartbeat();
+  publisher.publish("trace/rpc/ops", named("e"));
+  await until(() => scene.count("state") === 3, "all that was not lost is there");
+  assert.equal(scene.count("lost"), 0);
+});
+
 test("subscriber: losses at random, the states are always the publisher's", async (t) => {
   const scene = await new Scene().start(t, { nTopics: 20, prepare: (publisher) => {
     publisher.pageEvents = 7;
