@@ -411,7 +411,8 @@ static bool admit(struct bus_peer *peer, void *userdata)
 	if (!peer->has_creds) {
 		peer->role = peer->is_plain_tcp ? ROLE_OBSERVER : peer->role;
 		if (peer->role < ROLE_OBSERVER) {
-			log_info("%s may not subscribe; its certificate has no role", peer->name);
+			log_info("%s may not subscribe; its certificate has no role",
+				 peer->name[0] ? peer->name : "?");
 		}
 		return peer->role >= ROLE_OBSERVER;
 	}

@@ -343,6 +343,7 @@ int sp_pool_add(struct sp_pool *p, int fd, const struct sp_pool_join *join, stru
 static int on_audit(void *userdata)
 {
 	struct sp_pool *p = userdata;
+	char who[SP_WHO_SIZE];
 
 	bus_tls_refresh(p->tls);
 	list_for_each (i, &p->conns) {
@@ -352,7 +353,7 @@ static int on_audit(void *userdata)
 		    !sp_tls_is_valid(c->stream.tls)) {
 			log_warning("the certificate of %s is not valid any more; closing its "
 				    "connection",
-				    c->info.name);
+				    sp_conn_describe(c, who, sizeof(who)));
 			sp_conn_break(c);
 		}
 	}
