@@ -5,6 +5,7 @@
  */
 #include "clients/cli/callargs.h"
 
+#include "clients/cli/pbjson.h"
 #include "clients/cli/schema.h"
 #include "libcommon/parse.h"
 
@@ -102,23 +103,25 @@ static int read_value(const struct segment *s, const char *value, struct json_ob
 	static const char *const kinds[] = { "text", "hex", "base64" };
 	bool is_list = s->field->label == PROTOBUF_C_LABEL_REPEATED && !s->is_append &&
 		       !s->has_index;
-	enum json_tokener_error e;
 
 	if (is_list || s->field->type == PROTOBUF_C_TYPE_MESSAGE) {
-		*out = json_tokener_parse_verbose(value, &e);
+		_cleanup_(strbuf_deinit) struct strbuf why = STRBUF_NULL;
+
+		*out = pbjson_parse(value, strlen(value), &why);
 		if (*out) {
 			return 0;
 		}
 		if (is_list) {
 			strbuf_printf(error,
 				      "%s is repeated: add elements by %s+=VALUE, or give "
-				      "a JSON array",
-				      s->name, s->name);
+				      "a JSON array (as such, %s)",
+				      s->name, s->name, strbuf_str(&why));
 		} else {
 			strbuf_printf(error,
 				      "%s is a %s: give its fields as %s.FIELD=VALUE, or "
-				      "a JSON object",
-				      s->name, schema_field_type(s->field), s->name);
+				      "a JSON object (as such, %s)",
+				      s->name, schema_field_type(s->field), s->name,
+				      strbuf_str(&why));
 		}
 		return -EINVAL;
 	}

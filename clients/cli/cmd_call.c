@@ -16,53 +16,59 @@
 /* ---- the request ---- */
 
 /* The whole of it, to be freed; NULL after saying what is wrong. */
-static char *read_all(FILE *f, const char *name)
+static bool read_all(FILE *f, const char *name, struct strbuf *text)
 {
-	struct strbuf text = STRBUF_NULL;
 	char buffer[65536];
 	size_t n;
 
-	while ((n = fread(buffer, 1, sizeof(buffer), f)) > 0 && text.len <= REQUEST_MAX) {
-		strbuf_append(&text, buffer, n);
+	while ((n = fread(buffer, 1, sizeof(buffer), f)) > 0 && text->len <= REQUEST_MAX) {
+		strbuf_append(text, buffer, n);
 	}
-	if (ferror(f) || text.len > REQUEST_MAX) {
+	if (ferror(f) || text->len > REQUEST_MAX) {
 		cli_error("%s: %s", name, ferror(f) ? strerror(errno) : "more than 4 MiB");
-		strbuf_deinit(&text);
-		return NULL;
+		return false;
 	}
-	strbuf_putc(&text, '\n');
-	return strbuf_steal(&text);
+	return true;
 }
 
-static char *read_path(const char *path)
+static bool read_path(const char *path, struct strbuf *text)
 {
 	FILE *f = fopen(path, "re");
-	char *text;
+	bool is_read;
 
 	if (!f) {
 		cli_error("%s: %s", path, strerror(errno));
-		return NULL;
+		return false;
 	}
-	text = read_all(f, path);
+	is_read = read_all(f, path, text);
 	fclose(f);
-	return text;
+	return is_read;
+}
+
+static bool read_text(const char *data, struct strbuf *text)
+{
+	if (streq(data, "-")) {
+		return read_all(stdin, "standard input", text);
+	}
+	if (data[0] == '@') {
+		return read_path(data + 1, text);
+	}
+	strbuf_puts(text, data);
+	return true;
 }
 
 /* JSON, @FILE or - for standard input. NULL after saying what is wrong. */
 static struct json_object *read_data(const char *data)
 {
-	enum json_tokener_error e = json_tokener_success;
-	_cleanup_(xfreep) char *text = streq(data, "-") ? read_all(stdin, "standard input")
-				       : data[0] == '@' ? read_path(data + 1)
-							: strdup(data);
+	_cleanup_(strbuf_deinit) struct strbuf text = STRBUF_NULL, error = STRBUF_NULL;
 	struct json_object *o;
 
-	if (!text) {
+	if (!read_text(data, &text)) {
 		return NULL;
 	}
-	o = json_tokener_parse_verbose(text, &e);
-	if (!o && e != json_tokener_success) {
-		cli_error("the request is no JSON: %s", json_tokener_error_desc(e));
+	o = pbjson_parse(strbuf_str(&text), text.len, &error);
+	if (!o) {
+		cli_error("the request is no JSON: %s", strbuf_str(&error));
 	} else if (!json_object_is_type(o, json_type_object)) {
 		cli_error("the request must be a JSON object, {...}");
 		json_object_put(o);

@@ -287,12 +287,12 @@ int cmd_bus_replay(struct cli *cli, int argc, char **argv)
 static int read_event(struct cli *cli, const char *text, Xenmesh__V1__Event **out)
 {
 	_cleanup_(strbuf_deinit) struct strbuf error = STRBUF_NULL;
-	struct json_object *o = json_tokener_parse(text);
+	struct json_object *o = pbjson_parse(text, strlen(text), &error);
 	ProtobufCMessage *message;
 	int r;
 
 	if (!o) {
-		return cli_usage("the event is no JSON: %.60s", text);
+		return cli_usage("the event is no JSON: %s", strbuf_str(&error));
 	}
 	r = pbjson_to(&cli->arena, &xenmesh__v1__event__descriptor, o, &message, &error);
 	json_object_put(o);
@@ -319,10 +319,13 @@ int cmd_bus_pub(struct cli *cli, int argc, char **argv)
 	uint64_t ms = PUB_HOLD_MS;
 	int r = cli_options(&argc, argv, options, ARRAY_LEN(options));
 
-	if (!r && (argc != 2 || !data)) {
-		r = cli_usage("bus pub wants a service, a topic and -j JSON");
+	if (r) {
+		return r;
 	}
-	r = r ? r : follow_duration(duration, &ms);
+	if (argc != 2 || !data) {
+		return cli_usage("bus pub wants a service, a topic and -j JSON");
+	}
+	r = follow_duration(duration, &ms);
 	r = r ? r : read_event(cli, data, &event);
 	r = r ? r : stage_add(&stage, cli, argv[0], i_know);
 	if (!r && bus_pub_publish(stage_pub(&stage, argv[0]), argv[1], event) < 0) {

@@ -231,12 +231,11 @@ static int config_from_json(struct cli *cli, const char *path, const ProtobufCBi
 			    Xenmesh__V1__VmConfig **out)
 {
 	_cleanup_(strbuf_deinit) struct strbuf error = STRBUF_NULL;
-	enum json_tokener_error e = json_tokener_success;
-	struct json_object *o = json_tokener_parse_verbose((const char *)text->data, &e);
+	struct json_object *o = pbjson_parse((const char *)text->data, text->len, &error);
 	int r;
 
 	if (!o) {
-		cli_error("%s: not JSON: %s", path, json_tokener_error_desc(e));
+		cli_error("%s: not JSON: %s", path, strbuf_str(&error));
 		return CLI_FAILURE;
 	}
 	r = pbjson_to(&cli->arena, &xenmesh__v1__vm_config__descriptor, o,

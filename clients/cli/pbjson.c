@@ -5,10 +5,12 @@
  */
 #include "clients/cli/pbjson.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "clients/cli/callargs.h"
+#include "libcommon/err.h"
 #include "libcommon/parse.h"
 
 static const void *member(const ProtobufCMessage *m, unsigned int offset)
@@ -583,6 +585,43 @@ int pbjson_to(struct arena *arena, const ProtobufCMessageDescriptor *type,
 
 	strbuf_deinit(&r.path);
 	return e;
+}
+
+struct json_object *pbjson_parse(const char *text, size_t len, struct strbuf *error)
+{
+	struct json_tokener *tokener = len <= INT_MAX ? json_tokener_new() : NULL;
+	enum json_tokener_error e;
+	struct json_object *o;
+	size_t end;
+	bool is_cut;
+
+	if (!tokener) {
+		strbuf_puts(error, err_text(-ENOMEM));
+		return NULL;
+	}
+	o = json_tokener_parse_ex(tokener, text, (int)len);
+	end = json_tokener_get_parse_end(tokener);
+	is_cut = json_tokener_get_error(tokener) == json_tokener_continue;
+	if (is_cut) {
+		o = json_tokener_parse_ex(tokener, "", 1); /* only what follows ends a number */
+	}
+	e = json_tokener_get_error(tokener);
+	json_tokener_free(tokener);
+	while (end < len && text[end] && strchr(" \t\r\n", text[end])) {
+		end++;
+	}
+	if (e != json_tokener_success && is_cut) {
+		strbuf_puts(error, "it ends within a value");
+	} else if (e != json_tokener_success) {
+		strbuf_printf(error, "%s at byte %zu", json_tokener_error_desc(e), end);
+	} else if (end < len) {
+		strbuf_printf(error, "there is more behind the value, at byte %zu", end);
+		json_object_put(o);
+		o = NULL;
+	} else if (!o) {
+		strbuf_puts(error, "it is null");
+	}
+	return o;
 }
 
 struct json_object *pbjson_at(struct json_object *object, const char *path)

@@ -18,6 +18,9 @@
 /* NULL when out of memory. */
 struct json_object *pbjson_from(const ProtobufCMessage *message);
 
+/* All of the text is one value, blanks around it. NULL: what is wrong is in error. */
+struct json_object *pbjson_parse(const char *text, size_t len, struct strbuf *error);
+
 /* Checked against the descriptor: unknown fields, wrong types and ranges are errors, told in
  * `error` with the field's path. Numbers, booleans and enums may be strings ("5", "true").
  * The message lives in the arena. 0, -EINVAL, -ENOMEM. */

@@ -237,6 +237,7 @@ class Tests:
         s.fails(2, "SERVICE.Ping", "bus", "call", "Ping")
         s.fails(2, "no method", "bus", "call", "NoSuch")
         s.fails(2, "is no JSON", "bus", "call", "GetVm", "-j", "{")
+        s.fails(2, "there is more behind the value, at byte 14", "bus", "call", "GetVm", "-j", '{"vm": "a"}   {}')
         s.fails(2, "given twice", "bus", "call", "GetVm", "@x", "-j", "{}")
         s.fails(2, "no service", "bus", "call", "GetVm", "--service", "nothing")
         s.fails(2, "/nonexistent: No such file", "bus", "call", "GetVm", "@/nonexistent")

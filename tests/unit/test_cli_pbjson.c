@@ -144,6 +144,35 @@ static void test_pbjson__numbers(void)
 	json_object_put(o);
 }
 
+static void test_pbjson__whole_text(void)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		const char *error; /* NULL = it is JSON */
+	} cases[] = {
+		{ "{\"a\": 5}", 8, NULL },
+		{ " {} \r\n\t", 7, NULL },
+		{ "5", 1, NULL },
+		{ "{} x", 4, "there is more behind the value, at byte 3" },
+		{ "{}{}", 4, "there is more behind the value, at byte 2" },
+		{ "{}\0{}", 5, "there is more behind the value, at byte 2" },
+		{ "{\"a\":", 5, "it ends within a value" },
+		{ "", 0, "it ends within a value" },
+		{ "null", 4, "it is null" },
+		{ "{a}", 3, "quoted object property name expected at byte 1" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		_cleanup_(strbuf_deinit) struct strbuf error = STRBUF_NULL;
+		struct json_object *o = pbjson_parse(cases[i].text, cases[i].len, &error);
+
+		CU_ASSERT_EQUAL(o == NULL, cases[i].error != NULL);
+		CU_ASSERT_STRING_EQUAL(strbuf_str(&error), cases[i].error ? cases[i].error : "");
+		json_object_put(o);
+	}
+}
+
 UNIT_MAIN("pbjson", UNIT_TEST(test_pbjson__round_trip), UNIT_TEST(test_pbjson__oneof_and_nested),
 	  UNIT_TEST(test_pbjson__refuses_what_does_not_fit), UNIT_TEST(test_pbjson__bytes),
-	  UNIT_TEST(test_pbjson__numbers))
+	  UNIT_TEST(test_pbjson__numbers), UNIT_TEST(test_pbjson__whole_text))
