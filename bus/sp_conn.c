@@ -142,24 +142,32 @@ static int settle_out(struct sp_conn *c)
 	return 0;
 }
 
+static bool is_full(const struct sp_conn *c, size_t len)
+{
+	size_t bytes = c->pool->drop_oldest ? BUS_SUBSCRIBER_BYTES : ANSWERS_BYTES;
+
+	return c->n_queued >= c->pool->queue || c->bytes_queued + len > bytes;
+}
+
+/* A peer that asks faster than it reads is not read from until there is room for its answers
+ * again: two of the largest, or those to all the calls it may have under way. */
+static bool is_clogged(const struct sp_conn *c)
+{
+	return c->pool->protocol == SP_REP && !c->is_broken &&
+	       (c->bytes_queued > ANSWERS_BYTES / 2 || c->n_queued > c->pool->queue / 2);
+}
+
 static void watch(struct sp_conn *c)
 {
 	bool has_output = (c->n_queued > 0 && !c->is_batch) || c->stream.is_connecting ||
 			  sp_stream_holds_output(&c->stream);
 	/* What is in the stash comes first, and until then there is no use in being told of more.
 	 */
-	uint32_t events = (c->stash ? 0 : EPOLLIN) | (has_output ? EPOLLOUT : 0);
+	uint32_t events = (c->stash || is_clogged(c) ? 0 : EPOLLIN) | (has_output ? EPOLLOUT : 0);
 
 	if (c->events != events && sd_event_source_set_io_events(c->io, events) >= 0) {
 		c->events = events;
 	}
-}
-
-static bool is_full(const struct sp_conn *c, size_t len)
-{
-	size_t bytes = c->pool->drop_oldest ? BUS_SUBSCRIBER_BYTES : ANSWERS_BYTES;
-
-	return c->n_queued >= c->pool->queue || c->bytes_queued + len > bytes;
 }
 
 /* False when there is no room for a message that may be refused. */
@@ -377,7 +385,7 @@ static int consume(struct sp_conn *c, const uint8_t **data, size_t *len, size_t 
 {
 	int r = c->is_up ? 0 : shake(c, data, len);
 
-	while (r == 0 && c->pool && c->is_up && *budget > 0) {
+	while (r == 0 && c->pool && c->is_up && *budget > 0 && !is_clogged(c)) {
 		const uint8_t *frame;
 		size_t frame_len;
 
@@ -471,7 +479,7 @@ static int settle(struct sp_conn *c)
 	}
 	c->charged_in = held;
 	if (c->is_up) {
-		if (sp_decoder_is_partial(&c->decoder)) {
+		if (sp_decoder_is_partial(&c->decoder) && !is_clogged(c)) {
 			sp_pool_await_progress(c->pool, c);
 		} else {
 			sp_pool_await_nothing(c->pool, c);
@@ -562,13 +570,13 @@ static int turn(struct sp_conn *c, uint32_t events)
 		return r;
 	}
 	r = 0;
-	if (events & EPOLLOUT && !c->is_broken && flush(c) < 0) {
+	if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP) && !c->is_broken && flush(c) < 0) {
 		c->is_broken = true;
 	}
 	if (c->stash) {
 		r = consume_stash(c, &budget);
 	}
-	if (r == 0 && c->pool && !c->stash) {
+	if (r == 0 && c->pool && !c->stash && !is_clogged(c)) {
 		r = receive(c, &budget);
 	}
 	if (r < 0 || !c->pool) {
@@ -583,7 +591,8 @@ static int turn(struct sp_conn *c, uint32_t events)
 	}
 	r = settle(c);
 	watch(c);
-	if (r == 0 && (c->stash || c->is_broken || sp_stream_holds_input(&c->stream))) {
+	if (r == 0 && !is_clogged(c) &&
+	    (c->stash || c->is_broken || sp_stream_holds_input(&c->stream))) {
 		r = kick(c);
 	}
 	return r;

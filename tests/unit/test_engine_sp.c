@@ -34,7 +34,7 @@ struct service {
 	struct bus_socket *socket;
 	size_t n_messages, n_down, n_refused;
 	uint32_t last;
-	bool echo;
+	unsigned int n_echoes; /* to each message */
 };
 
 static void on_message(struct bus_socket *s, const struct bus_peer *peer,
@@ -48,7 +48,7 @@ static void on_message(struct bus_socket *s, const struct bus_peer *peer,
 		memcpy(&v->last, data, sizeof(v->last));
 	}
 	v->n_messages++;
-	if (v->echo) {
+	for (unsigned int i = 0; i < v->n_echoes; i++) {
 		v->n_refused += bus_engine_sp.send(s, &copy, data, len) == -EAGAIN;
 	}
 }
@@ -198,7 +198,7 @@ static void test_deaf_peer(void)
 	int fd;
 
 	service_start(&v, BUS_REP, 4096);
-	v.echo = true;
+	v.n_echoes = 1;
 	fd = join(&v, SP_REQ);
 	CU_ASSERT_EQUAL(shutdown(fd, SHUT_RD), 0);
 	CU_ASSERT(bus_raw_frame(fd, id, sizeof(id), "x", 1));
@@ -217,13 +217,12 @@ static void test_unread_answers(void)
 	int fd;
 
 	service_start(&v, BUS_REP, 4096);
-	v.echo = true;
+	v.n_echoes = 500;
 	fd = join(&v, SP_REQ);
-	for (size_t i = 0; i < 500; i++) {
-		CU_ASSERT(bus_raw_frame(fd, id, sizeof(id), body, sizeof(body)));
-		CU_ASSERT(bus_run_until(v.loop, &v.n_messages, i + 1, 2000));
-	}
+	CU_ASSERT(bus_raw_frame(fd, id, sizeof(id), body, sizeof(body)));
+	CU_ASSERT(bus_run_until(v.loop, &v.n_messages, 1, 2000));
 	CU_ASSERT(v.n_refused > 0 && v.n_refused <= 400);
+	v.n_echoes = 1;
 	CU_ASSERT(pings(&v));
 	/* What was accepted comes whole. */
 	while (n_answers < 500 - v.n_refused &&
@@ -233,6 +232,51 @@ static void test_unread_answers(void)
 	}
 	CU_ASSERT_EQUAL(n_answers, 500 - v.n_refused);
 	close(fd);
+	service_stop(&v);
+}
+
+/* Who asks and does not read is not listened to until it does, and gets all its answers. */
+static void test_questions_wait_for_answers(void)
+{
+	enum { N = 1000, SIZE = 9 + 4 + 4000, PAUSE = 100 };
+	const uint8_t id[] = { 0x80, 0, 0, 1 };
+	static uint8_t frame[SIZE], answer[SIZE];
+	struct service v;
+	size_t sent = 0, n_turns = 0;
+	int fd;
+
+	service_start(&v, BUS_REP, 4096);
+	v.n_echoes = 1;
+	fd = join(&v, SP_REQ);
+	sp_frame_head(frame, SIZE - SP_FRAME_HEAD);
+	memcpy(frame + SP_FRAME_HEAD, id, sizeof(id));
+	while (n_turns < PAUSE) {
+		ssize_t n = send(fd, frame + sent % SIZE, SIZE - sent % SIZE,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		sent += n > 0 ? (size_t)n : 0;
+		n_turns = n > 0 ? 0 : n_turns + 1;
+		CU_ASSERT_FATAL(sent < (size_t)N * SIZE);
+		sd_event_run(v.loop, 0);
+	}
+	CU_ASSERT(v.n_messages > 50 && v.n_messages < N);
+	CU_ASSERT(pings(&v));
+	for (size_t i = 0; i <= sent / SIZE; i++) {
+		if (i == sent / SIZE) {
+			CU_ASSERT(bus_raw_send(fd, frame + sent % SIZE, SIZE - sent % SIZE));
+		}
+		memset(answer, 0, SIZE);
+		CU_ASSERT_FATAL(bus_raw_recv(v.loop, fd, answer, SIZE, 2000));
+		CU_ASSERT_EQUAL(memcmp(answer, frame, SIZE), 0);
+	}
+	CU_ASSERT_EQUAL(v.n_refused, 0);
+	/* It may also go without having read. */
+	for (size_t i = 0; i < 200; i++) {
+		send(fd, frame, SIZE, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sd_event_run(v.loop, 0);
+	}
+	close(fd);
+	CU_ASSERT(bus_run_until(v.loop, &v.n_down, 2, 2000)); /* with that of pings() */
 	service_stop(&v);
 }
 
@@ -246,7 +290,7 @@ static void test_bytes_of_user(void)
 	int fds[N];
 
 	service_start(&v, BUS_REP, SIZE);
-	v.echo = true;
+	v.n_echoes = 1;
 	sp_frame_head(head, SIZE);
 	for (size_t i = 0; i < N; i++) {
 		size_t sent = 0;
@@ -287,7 +331,7 @@ static void test_connections_of_user(void)
 	CU_ASSERT(files.rlim_cur > 4 * BUS_CONNECTIONS_MAX);
 	log_set_sink(log_swallow);
 	service_start(&v, BUS_REP, 4096);
-	v.echo = true;
+	v.n_echoes = 1;
 	for (size_t i = 0; i < MAX; i++) {
 		fds[i] = join(&v, SP_REQ);
 	}
@@ -315,7 +359,7 @@ static void test_no_descriptors(void)
 
 	log_set_sink(log_swallow);
 	service_start(&v, BUS_REP, 4096);
-	v.echo = true;
+	v.n_echoes = 1;
 	CU_ASSERT(pings(&v));
 	bus_run_for(v.loop, 20);
 	getrlimit(RLIMIT_NOFILE, &files);
@@ -414,7 +458,7 @@ static void test_tcp_bytes(void)
 	snprintf(v.url, sizeof(v.url), "tcp://127.0.0.1:%u", port);
 	CU_ASSERT_EQUAL(bus_engine_sp.listen(v.socket, v.url), 0);
 	CU_ASSERT_EQUAL(bus_engine_sp.listen(v.socket, v.url), -EADDRINUSE);
-	v.echo = true;
+	v.n_echoes = 1;
 	fd = bus_tcp_connect(port);
 	CU_ASSERT(bus_raw_handshake(v.loop, fd, SP_REQ));
 	for (size_t i = 0; i < 16; i++) {
@@ -507,6 +551,7 @@ int main(void)
 		UNIT_TEST(test_silent_peer),
 		UNIT_TEST(test_deaf_peer),
 		UNIT_TEST(test_unread_answers),
+		UNIT_TEST(test_questions_wait_for_answers),
 		UNIT_TEST(test_bytes_of_user),
 		UNIT_TEST(test_connections_of_user),
 		UNIT_TEST(test_no_descriptors),
