@@ -271,8 +271,6 @@ void call_refuse(struct bus_call *c, int code, const char *why)
 /* *reply may be replaced by another one, and *end by how it says that it ended. */
 static void store(struct bus_call *c, uint8_t **reply, size_t *len, struct end *end)
 {
-	static const char why[] = "the answer could not be recorded; the operation may have been "
-				  "done, look before you repeat it";
 	const struct bus_dedup *d = &c->server->dedup;
 	int r;
 
@@ -283,14 +281,23 @@ static void store(struct bus_call *c, uint8_t **reply, size_t *len, struct end *
 	if (r == 0) {
 		return;
 	}
+	*end = (struct end){ .outcome = AUDIT_FAILED };
+	if (r == 1) {
+		end->code = CODE_RESOURCE_EXHAUSTED;
+		end->why = "so many changes were asked for lately that the answers to no more can "
+			   "be remembered; nothing was done, try again in some minutes";
+	} else {
+		end->code = CODE_INTERNAL;
+		end->why = "the answer could not be recorded; the operation may have been done, "
+			   "look before you repeat it";
+	}
 	log_error("cannot record the answer to %s of %s: %s", c->envelope.method->name, c->client,
-		  err_text(r));
+		  r == 1 ? "there are too many" : err_text(r));
 	free(*reply);
 	*reply = NULL;
-	if (envelope_fail(c->envelope.request_id, CODE_INTERNAL, why, reply, len) < 0) {
+	if (envelope_fail(c->envelope.request_id, end->code, end->why, reply, len) < 0) {
 		*reply = NULL;
 	}
-	*end = (struct end){ .outcome = AUDIT_FAILED, .code = CODE_INTERNAL, .why = why };
 }
 
 /* The end of an executed call: consumes reply (NULL: out of memory, nobody is told). */

@@ -38,8 +38,9 @@ struct bus_dedup {
 	 * method, payload or caller. */
 	int (*find)(void *userdata, const uint8_t id[16], const uint8_t fingerprint[16],
 		    uint8_t **reply, size_t *len);
-	/* Called before the reply is sent: must be durable when it returns 0. When it fails
-	 * the caller gets INTERNAL. */
+	/* Called before the reply is sent: must be durable when it returns 0. 1 = there is no room
+	 * for more, and what the call has done was taken back: the caller gets
+	 * RESOURCE_EXHAUSTED. When it fails the caller gets INTERNAL. */
 	int (*save)(void *userdata, const uint8_t id[16], const uint8_t fingerprint[16],
 		    const uint8_t *reply, size_t len);
 	void *userdata;

@@ -363,6 +363,66 @@ static void test_store__answers_once(void)
 	CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
 }
 
+static void execute(const char *dir, const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/ops.db", dir);
+	CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+	CU_ASSERT_EQUAL(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+/* The store with n answers of others. */
+static struct store *crowd(struct store *s, const char *dir, unsigned int n)
+{
+	char sql[256];
+
+	store_close(s);
+	snprintf(sql, sizeof(sql),
+		 "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < %u) "
+		 "INSERT INTO answers (id, fingerprint, reply, time_ns) "
+		 "SELECT CAST(printf('%%016d', n) AS BLOB), x'00', x'00', 1 FROM c",
+		 n);
+	execute(dir, "DELETE FROM answers");
+	execute(dir, sql);
+	return reopen(NULL, dir);
+}
+
+static void test_store__refusals_leave_room_for_changes(void)
+{
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = crowd(reopen(NULL, dir), dir,
+							OPS_ANSWERS_MAX / 2 - 1);
+
+	CU_ASSERT_EQUAL(save(s, id_a, print_a, CODE_NOT_FOUND), 0);
+	CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
+	CU_ASSERT_EQUAL(save(s, id_b, print_b, CODE_NOT_FOUND), 0);
+	CU_ASSERT_EQUAL(find(s, id_b, print_b), 1);
+	CU_ASSERT_EQUAL(save(s, id_b, print_b, CODE_OK), 0);
+	CU_ASSERT_EQUAL(find(s, id_b, print_b), 0);
+}
+
+static void test_store__too_many_answers_change_nothing(void)
+{
+	WITH_DIR(dir);
+	_cleanup_(store_closep) struct store *s = crowd(reopen(NULL, dir), dir,
+							OPS_ANSWERS_MAX - 1);
+	struct ended e = { 0 };
+
+	CU_ASSERT_EQUAL(save(s, id_a, print_a, CODE_OK), 0);
+	CU_ASSERT_EQUAL(store_begin(s), 0);
+	CU_ASSERT_EQUAL(store_vm_put(s, "u1", "one", 3, STORE_DESIRED_UNKNOWN), 0);
+	CU_ASSERT_EQUAL(store_on_end(s, on_end, &e), 0);
+	CU_ASSERT_EQUAL(save(s, id_b, print_b, CODE_OK), 1);
+	CU_ASSERT_EQUAL(e.n_rolled_back, 1);
+	CU_ASSERT(!store_is_in_transaction(s));
+	CU_ASSERT_EQUAL(vms_of(s).n, 0);
+	CU_ASSERT_EQUAL(find(s, id_a, print_a), 0);
+	CU_ASSERT_EQUAL(find(s, id_b, print_b), 1);
+}
+
 static void test_store__answers_outlive_steps_of_the_clock(void)
 {
 	static const int64_t steps[] = { 86400, -86400, 700, -700 };
@@ -381,17 +441,6 @@ static void test_store__answers_outlive_steps_of_the_clock(void)
 		CU_ASSERT_EQUAL(find(s, id_a, print_a), 1);
 	}
 	real_step_s = 0;
-}
-
-static void execute(const char *dir, const char *sql)
-{
-	char path[128];
-	sqlite3 *db;
-
-	snprintf(path, sizeof(path), "%s/ops.db", dir);
-	CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
-	CU_ASSERT_EQUAL(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
 }
 
 /* Answers of another boot have another clock, those of the first schema had the wall clock. */
@@ -758,6 +807,8 @@ int main(void)
 		UNIT_TEST(test_store__keeps_tasks_in_order),
 		UNIT_TEST(test_store__rolls_back),
 		UNIT_TEST(test_store__answers_once),
+		UNIT_TEST(test_store__refusals_leave_room_for_changes),
+		UNIT_TEST(test_store__too_many_answers_change_nothing),
 		UNIT_TEST(test_store__answers_outlive_steps_of_the_clock),
 		UNIT_TEST(test_store__answers_outlive_a_boot),
 		UNIT_TEST(test_store__takes_over_an_older_schema),

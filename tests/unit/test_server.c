@@ -556,7 +556,7 @@ static void test_free_with_calls(void)
 /* One file an answer, named by its request id: fingerprint, then the reply. */
 struct file_store {
 	char dir[80];
-	bool is_broken;
+	bool is_broken, is_full;
 };
 
 static void file_name(const struct file_store *s, const uint8_t id[16], char out[static 128])
@@ -602,6 +602,9 @@ static int file_save(void *userdata, const uint8_t id[16], const uint8_t fingerp
 	if (s->is_broken) {
 		return -EIO;
 	}
+	if (s->is_full) {
+		return 1;
+	}
 	file_name(s, id, path);
 	file = fopen(path, "we");
 	fwrite(fingerprint, 1, 16, file);
@@ -636,6 +639,9 @@ static void test_repeats_across_restart(void)
 	store.is_broken = true;
 	CU_ASSERT_EQUAL((int)start(&p, 2, "now")->code, CODE_INTERNAL);
 	CU_ASSERT_EQUAL(f.n_started, 2);
+	store.is_broken = false;
+	store.is_full = true;
+	CU_ASSERT_EQUAL((int)start(&p, 3, "now")->code, CODE_RESOURCE_EXHAUSTED);
 	log_set_level(LOG_LEVEL_INFO);
 	peer_close(&p);
 	tear_down(&f);

@@ -790,12 +790,8 @@ static int put_answer(struct store *s, const uint8_t id[16], const uint8_t finge
 		return r;
 	}
 	if (s->n_answers >= OPS_ANSWERS_MAX) {
-		snprintf(s->error, sizeof(s->error),
-			 "%d changes were asked for within ten minutes, and no more are "
-			 "remembered; try again later",
-			 OPS_ANSWERS_MAX);
 		s->n_failures++;
-		return -ENOSPC;
+		return 1;
 	}
 	bind_blob(st, 1, id, 16);
 	bind_blob(st, 2, fingerprint, 16);
@@ -826,7 +822,7 @@ static int commit_answer(struct store *s, const uint8_t id[16], const uint8_t fi
 	if (r == 0) {
 		r = put_answer(s, id, fingerprint, reply, len);
 	}
-	if (r < 0) {
+	if (r != 0) {
 		store_rollback(s);
 		return r;
 	}
@@ -834,7 +830,8 @@ static int commit_answer(struct store *s, const uint8_t id[16], const uint8_t fi
 }
 
 /* A refusal has changed nothing. One that says "now is not possible" is not kept, and one that
- * cannot be kept is sent all the same: a repeat is judged anew. */
+ * cannot be kept is sent all the same: a repeat is judged anew. Refusals cost nothing, so they get
+ * half of the room: the other half is for changes. */
 static int save_answer(void *userdata, const uint8_t id[16], const uint8_t fingerprint[16],
 		       const uint8_t *reply, size_t len)
 {
@@ -844,11 +841,11 @@ static int save_answer(void *userdata, const uint8_t id[16], const uint8_t finge
 
 	if (code == CODE_OK) {
 		r = commit_answer(s, id, fingerprint, reply, len);
-		return r < 0 ? err_trace(r) : 0;
+		return r < 0 ? err_trace(r) : r;
 	}
 	store_rollback(s);
 	if (code != CODE_UNAVAILABLE && code != CODE_RESOURCE_EXHAUSTED && code != CODE_INTERNAL &&
-	    code != CODE_DATA_LOSS && !s->fault[0]) {
+	    code != CODE_DATA_LOSS && s->n_answers < OPS_ANSWERS_MAX / 2 && !s->fault[0]) {
 		commit_answer(s, id, fingerprint, reply, len);
 	}
 	return 0;
